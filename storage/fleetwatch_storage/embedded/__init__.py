@@ -1,0 +1,1 @@
+"""The embedded engine: DuckDB for what is hot, Parquet for what is sealed."""

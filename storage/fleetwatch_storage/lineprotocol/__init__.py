@@ -1,0 +1,1 @@
+"""InfluxDB line protocol: text to frames and frames to text."""
