@@ -71,6 +71,7 @@ def _measurement(name: str, description: str, tags: str, fields: str, identity: 
     return Measurement(name, description, tuple(tags.split()), tuple(map(_field, lines)), tuple(by.split()))
 
 
+# fmt: off
 MEASUREMENTS: tuple[Measurement, ...] = (
     _measurement("cpu", "Share of time per processor state since the last sample", "cpu", """
         usage_user       percent gauge            | running programs, guests left out
@@ -191,7 +192,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         processes_forked count counter      | since boot
         oom_kill         count counter high | processes killed for lack of memory since boot
     """),
-    _measurement("pressure", "Pressure stall information: share of time work waited for a resource", "resource type", """
+    _measurement("pressure", "Pressure stall: share of time work waited for a resource", "resource type", """
         avg10  percent      gauge high 20 40 | over 10 seconds
         avg60  percent      gauge high       | over 1 minute
         avg300 percent      gauge high       | over 5 minutes
@@ -288,6 +289,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         dead               count   gauge high   | notifications given up
     """),
 )
+# fmt: on
 
 BY_NAME: dict[str, Measurement] = {one.name: one for one in MEASUREMENTS}
 

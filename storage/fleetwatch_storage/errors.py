@@ -10,9 +10,10 @@ class StorageError(Exception):
 
 
 class StoreUnavailable(StorageError):
-    """The store cannot take or answer now: try the same again later. `retry_after_s` when the store said when.
+    """The store cannot take or answer now: try the same again later.
 
-    `reason` is one word for metrics and health: "down", "full", "auth", "missing", "busy", "locked", "newer", "corrupt".
+    `retry_after_s` is set when the store said when.     `reason` is one word for metrics and health: "down",
+    "full", "auth", "missing", "busy", "locked", "newer" or "corrupt".
     """
 
     def __init__(self, message: str, *, reason: str = "down", retry_after_s: float | None = None) -> None:
@@ -31,7 +32,7 @@ class RejectedRow:
 
 
 class WriteRejected(StorageError):
-    """The store refused some rows for good and has made all others durable: set the rows aside, acknowledge the rest."""
+    """Some rows were refused for good, all others are durable: set the rows aside, acknowledge the rest."""
 
     def __init__(self, rows: list[RejectedRow], *, count: int | None = None) -> None:
         self.rows = rows
@@ -40,4 +41,4 @@ class WriteRejected(StorageError):
 
 
 class QueryFailed(StorageError):
-    """The question cannot be answered as asked: an unknown aggregate, a bad pattern, a limit. Asking again is no use."""
+    """The question cannot be answered as asked: an unknown aggregate, a bad pattern, a limit. Do not ask again."""

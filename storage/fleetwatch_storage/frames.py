@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -64,7 +65,7 @@ def empty(measurement: str, fields: Sequence[str] = ()) -> Frame:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series as a reader of answers wants it: who, and its columns. `time` and every column have the same length."""
+    """One series as a reader of answers wants it: who, and its columns, all as long as `time`."""
 
     host: str
     tags: TagSet
@@ -85,5 +86,5 @@ def split(frame: Frame) -> list[Series]:
             frame.time[a:z],
             {name: column[a:z] for name, column in frame.fields.items()},
         )
-        for a, z in zip(edges[:-1], edges[1:], strict=True)
+        for a, z in itertools.pairwise(edges)
     ]

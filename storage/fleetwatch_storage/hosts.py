@@ -24,7 +24,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """Batches of a host by sequence number since it was first seen: expected, received, stored before, late, lost for good."""
+    """Batches of a host by sequence number since it was first seen.
+
+    `duplicates` were already stored when they came, `late` came after newer ones, `lost` never will.
+    """
 
     expected: int = 0
     received: int = 0

@@ -8,7 +8,9 @@ from enum import StrEnum
 
 from fleetwatch_storage.errors import QueryFailed
 
-AGGREGATES = frozenset({"avg", "min", "max", "sum", "count", "last", "first", "median", "stddev", "p50", "p90", "p95", "p99"})
+AGGREGATES = frozenset(
+    {"avg", "min", "max", "sum", "count", "last", "first", "median", "stddev", "p50", "p90", "p95", "p99"}
+)
 """How the samples of one series within one step become one value. pNN is the nearest rank: element
 floor(n x NN / 100 + 0.5), counted from 1 and at least 1, of the sorted values, as InfluxQL's PERCENTILE; stddev divides
 by n - 1 and is NaN for one sample; median is the mean of the middle two for an even count."""
@@ -21,9 +23,10 @@ class Transform(StrEnum):
     """What is done to each series before aggregation, from each sample and the one before it.
 
     The result stands at the later sample's time; the first sample of the range uses the last one before it (looked for
-    up to ten minutes back). A counter that goes backwards was restarted: that one interval has no value, it is neither negative nor
-    made up. `increase` and `delta` are differences, `rate` and `deriv` are those per second; only increase and rate are
-    for counters. With a step, differences are summed over it (`increase`, `delta`) whatever the aggregate says.
+    up to ten minutes back). A counter that goes backwards was restarted: that one interval has no value, it is neither
+    negative nor made up. `increase` and `delta` are differences, `rate` and `deriv` are those per second; only increase
+    and rate are for counters. With a step, differences (`increase`, `delta`) are summed over it whatever the aggregate
+    says.
     """
 
     NONE = "none"
@@ -44,7 +47,7 @@ class Op(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """A condition on a tag of the series, on `host`, or on a tag of the host (series tags win where both have the key)."""
+    """A condition on a tag of the series, on `host`, or on a tag of the host (a series tag wins where both exist)."""
 
     tag: str
     op: Op
@@ -62,12 +65,12 @@ class Query:
     """Fields of one measurement in `[start_ms, end_ms)`, unix milliseconds.
 
     `step_ms` 0: samples as stored (after the transform), columns named by field; `aggregates` are not looked at.
-    `step_ms` > 0: one row per series and step that has a value, at the step's start, steps aligned to the epoch; columns are
-    named `field` when there is one aggregate, else `field:aggregate`.
+    `step_ms` > 0: one row per series and step that has a value, at the step's start, steps aligned to the epoch; columns
+    are named `field` when there is one aggregate, else `field:aggregate`.
     `group_by` None: every series by itself. Else the series are combined per step by `group_aggregate` into one per
     distinct value of these tags (`host` and host tags included); needs a step.
-    `limit` with `order` "top" or "bottom" keeps the series with the largest or smallest mean of the first column; with order
-    "" the first ones by name. 0: all.
+    `limit` with `order` "top" or "bottom" keeps the series with the largest or smallest mean of the first column; with
+    order "" the first ones by name. 0: all.
     """
 
     measurement: str

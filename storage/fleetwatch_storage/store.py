@@ -1,7 +1,7 @@
 """The seam: what every store promises.
 
-Calls block; servers make them in worker threads. Every method may be called from several threads at once, except that one thread
-writes at a time. Frames passed in are not kept or changed after the call returns.
+Calls block; servers make them in worker threads. Every method may be called from several threads at once, except that
+one thread writes at a time. Frames passed in are not kept or changed after the call returns.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class StoreReader(Protocol):
         """
 
     def latest(self, measurements: Sequence[str] = ()) -> list[Frame]:
-        """The last row of every series of these measurements (all when empty) written in the last hour, from memory where the engine can.
+        """The last row of every series of these measurements (all when empty), from memory where the engine can.
 
-        A series that has not been written for an hour is left out.
+        A series whose last row is older than an hour is left out.
         """
 
     def series(self, measurement: str = "", where: Sequence[Matcher] = ()) -> list[SeriesKey]:
@@ -72,11 +72,13 @@ class Store(StoreReader, Protocol):
     """A store that can also be written to."""
 
     commit_lag_s: float
-    """Seconds after `write` has returned until the rows are sure to survive a power cut; 0 where return means durable."""
+    """Seconds from the return of `write` until the rows survive a power cut; 0 where return means durable."""
 
     def write(self, frames: Sequence[Frame]) -> None:
-        """All rows of all frames in one commit. A row with the host, tag set and time of a stored one is merged into it, its
-        present fields winning: writing the same twice changes nothing. Returns when durable (see `commit_lag_s`).
+        """Stores all rows of all frames in one commit; returns when durable (see `commit_lag_s`).
+
+        A row with the host, tag set and time of a stored one is merged into it, its present fields winning: writing the
+        same twice changes nothing.
 
         Raises:
             StoreUnavailable: nothing is promised; the same frames may be written again.
@@ -90,5 +92,8 @@ class LiveSource(Protocol):
     def watch(
         self, hosts: frozenset[str] = frozenset(), measurements: frozenset[str] = frozenset(), *, fast: bool = False
     ) -> AsyncIterator[list[Frame]]:
-        """Frames of these hosts and measurements (empty: all) from now on. A watcher that is too slow misses frames, never
-        delays others. `fast` asks the hosts' agents for one-second rows as long as the iterator is open."""
+        """Frames of these hosts and measurements (empty: all) from now on.
+
+        A watcher that is too slow misses frames, never delays others. `fast` asks the hosts' agents for one-second rows
+        as long as the iterator is open.
+        """
