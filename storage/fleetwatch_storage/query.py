@@ -65,8 +65,8 @@ class Query:
     """Fields of one measurement in `[start_ms, end_ms)`, unix milliseconds.
 
     `step_ms` 0: samples as stored (after the transform), columns named by field; `aggregates` are not looked at.
-    `step_ms` > 0: one row per series and step that has a value, at the step's start, steps aligned to the epoch; columns
-    are named `field` when there is one aggregate, else `field:aggregate`.
+    `step_ms` > 0: one row per series and step that has a value, at the step's start, steps aligned to the epoch;
+    columns are named `field` when there is one aggregate, else `field:aggregate`.
     `group_by` None: every series by itself. Else the series are combined per step by `group_aggregate` into one per
     distinct value of these tags (`host` and host tags included); needs a step.
     `limit` with `order` "top" or "bottom" keeps the series with the largest or smallest mean of the first column; with
