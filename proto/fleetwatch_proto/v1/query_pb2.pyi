@@ -421,20 +421,23 @@ class HealthReply(_message.Message):
     READY_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    WRITABLE_FIELD_NUMBER: _builtins.int
     ready: _builtins.bool
     engine: _builtins.str
     detail: _builtins.str
     """in words when not ready"""
+    writable: _builtins.bool
     def __init__(
         self,
         *,
         ready: _builtins.bool = ...,
         engine: _builtins.str = ...,
         detail: _builtins.str = ...,
+        writable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "engine", b"engine", "ready", b"ready"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "engine", b"engine", "ready", b"ready", "writable", b"writable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
