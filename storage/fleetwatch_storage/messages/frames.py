@@ -64,10 +64,12 @@ def frame_from_message(message: query_pb2.FrameMessage) -> Frame:
 
 
 def _values(column: query_pb2.Column) -> Numbers | Texts:
-    if not column.is_text:
-        values = np.empty(len(column.text), object)
-    values[:] = [text or None for text in column.text]
-    return values
+    if column.is_text:
+        texts: Texts = np.empty(len(column.text), object)
+        texts[:] = [text or None for text in column.text]
+        return texts
+    numbers: Numbers = _array(column.numbers, "<f8", f"column {column.name[:64]!r}")
+    return numbers
 
 
 def _array(raw: bytes, dtype: str, what: str) -> Any:

@@ -36,7 +36,8 @@ def facts_to_message(facts: Facts) -> ingest_pb2.Facts:
 def facts_from_message(message: ingest_pb2.Facts) -> Facts:
     """What a host says it is; texts cut to 256 characters."""
     found: dict[str, Any] = {one.name: getattr(message, one.name) for one in fields(Facts)}
-    return Facts(**{name: value[:256] if isinstance(value, str) else value for name, value in found.items()})
+    found |= {name: value[:256] for name, value in found.items() if isinstance(value, str)}
+    return Facts(**found)
 
 
 _SAME_HOST_FIELDS = (
