@@ -43,7 +43,6 @@ class GrpcStream(asyncio.Protocol):
         self._send_window = self._connection_window = self._peer_initial = _DEFAULT_WINDOW
         self._consumed = 0
         self._closed = False
-        self.bytes_sent = 0
 
     def send(self, message: bytes) -> None:
         """Queues one message; it leaves as the peer's windows allow."""
@@ -145,7 +144,6 @@ class GrpcStream(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._closed:
             self._transport.write(data)
-            self.bytes_sent += len(data)
 
     def _end(self, reason: str) -> None:
         if not self._closed:

@@ -52,9 +52,9 @@ class Tally:
     points_issued: int = 0
     points_acked: int = 0
     batches_acked: int = 0
-    batches_sent: int = 0
+    points_sent: int = 0  # resent ones again
     batches_refused: int = 0  # nacked for good
-    bytes_sent: int = 0
+    bytes_sent: int = 0  # of messages, before HTTP/2
     connects: int = 0  # calls that were opened
     welcomes: int = 0
     ack_s: array[float] = field(default_factory=lambda: array("d"))  # last sending to acknowledgement

@@ -176,8 +176,6 @@ class SimulatedAgent:
         )
 
     def _closed(self, reason: str) -> None:
-        if self._stream is not None:
-            self._tally.bytes_sent += self._stream.bytes_sent
         self._stream, self._window = None, 0
         self._all_unsent()
         if self._stopped:
@@ -220,7 +218,7 @@ class SimulatedAgent:
         if not self._in_flight:
             self._heard_at = spooled.sent_at  # silence is counted from now on
         self._in_flight += 1
-        self._tally.batches_sent += 1
+        self._tally.points_sent += self._points_per_batch
 
     def batch(self, seq: int, t0_ms: int) -> wire.Batch:
         """The batch as it goes out now: same values every time, encoded relative to what went before it."""
@@ -238,7 +236,9 @@ class SimulatedAgent:
 
     def _send(self, message: wire.AgentMessage) -> None:
         if self._stream is not None:
-            self._stream.send(message.SerializeToString())
+            raw = message.SerializeToString()
+            self._tally.bytes_sent += len(raw)
+            self._stream.send(raw)
 
     # receiving
 
