@@ -1,11 +1,11 @@
-"""The host directory: hosts, their tags, facts and completeness, and events; in memory for readers, in the database to last."""
+"""The host directory: hosts, their tags, facts, completeness and events; in memory to read, in the database to last."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
@@ -23,8 +23,14 @@ class Event:
     detail: str
 
 
+Events: TypeAlias = list[Event]
+
+
 class HostDirectory:
-    """Hosts by name. `put` changes memory at once; `flush` makes it last and reads what other processes wrote. Thread-safe."""
+    """Hosts by name. `put` changes memory at once, `flush` makes it last, `reload` reads what others wrote.
+
+    Thread-safe.
+    """
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -72,7 +78,9 @@ class HostDirectory:
             with self._engine.begin() as connection:
                 names = [host.name for host in changed]
                 for start in range(0, len(names), 500):
-                    connection.execute(sa.delete(tables.hosts).where(tables.hosts.c.name.in_(names[start : start + 500])))
+                    connection.execute(
+                        sa.delete(tables.hosts).where(tables.hosts.c.name.in_(names[start : start + 500]))
+                    )
                 connection.execute(sa.insert(tables.hosts), [_row(host) for host in changed])
         except sa.exc.SQLAlchemyError:
             with self._lock:
@@ -86,10 +94,12 @@ class HostDirectory:
             with self._engine.begin() as connection:
                 connection.execute(sa.insert(tables.events), rows)
 
-    def events(self, host: str, start_ms: int, end_ms: int, limit: int = 500) -> list[Event]:
+    def events(self, host: str, start_ms: int, end_ms: int, limit: int = 500) -> Events:
         """Events of a host (all hosts when empty) in the range, newest first."""
         table = tables.events
-        query = sa.select(table.c.at_ms, table.c.host, table.c.kind, table.c.detail).where(table.c.at_ms >= start_ms, table.c.at_ms < end_ms)
+        query = sa.select(table.c.at_ms, table.c.host, table.c.kind, table.c.detail).where(
+            table.c.at_ms >= start_ms, table.c.at_ms < end_ms
+        )
         if host:
             query = query.where(table.c.host == host)
         with self._engine.connect() as connection:
@@ -100,8 +110,9 @@ _COUNTS = [field.name for field in fields(Completeness)]
 
 
 def _row(host: Host) -> dict[str, Any]:
-    row = asdict(host)
-    return row | row.pop("completeness") | {"tags": dict(host.tags)}
+    row: dict[str, Any] = asdict(host)
+    counts: dict[str, int] = row.pop("completeness")
+    return row | counts | {"tags": dict(host.tags)}
 
 
 def _host(row: dict[str, Any]) -> Host:

@@ -1,4 +1,4 @@
-"""The metadata schema. Times are unix milliseconds unless a name says otherwise; `json` columns hold objects with text keys."""
+"""The metadata schema. Times are unix milliseconds; JSON columns hold objects with text keys, or lists of them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ events = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("at_ms", sa.BigInteger, nullable=False),
     sa.Column("host", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),  # agent_started, agent_stopped, reboot, clock_step, points_lost, cloned_machine, quarantine
+    # agent_started, agent_stopped, reboot, clock_step, points_lost, cloned_machine, quarantine
+    sa.Column("kind", sa.Text, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
     sa.Index("events_by_host", "host", "at_ms"),
 )
@@ -77,7 +78,8 @@ alert_history = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("at_ms", sa.BigInteger, nullable=False),
     sa.Column("fingerprint", sa.Text, nullable=False),
-    sa.Column("event", sa.Text, nullable=False),  # pending, firing, escalated, deescalated, recovering, resolved, flapping
+    # pending, cleared, firing, escalated, deescalated, recovering, firing_again, resolved
+    sa.Column("event", sa.Text, nullable=False),
     sa.Column("level", sa.Text, nullable=False),
     sa.Column("value", sa.Float),
     sa.Column("reason", sa.Text, nullable=False),
@@ -106,6 +108,7 @@ groups = sa.Table(
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("first_wanted_ms", sa.BigInteger),  # since when something is to be told that was not yet
     sa.Column("last_sent_ms", sa.BigInteger),
+    sa.Column("dead_ms", sa.BigInteger),  # when the last notification was given up, until one is delivered
 )
 
 outbox = sa.Table(
@@ -126,6 +129,9 @@ outbox = sa.Table(
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("last_status", sa.Text, nullable=False),
     sa.Column("last_error", sa.Text, nullable=False),
+    sa.Column("plain", sa.Boolean, nullable=False),  # send the smallest form: the receiver refused the full one
+    sa.Column("max_alerts", sa.Integer),  # at most so many alerts: the receiver said that the body was too large
+    sa.Column("give_up_ms", sa.BigInteger, nullable=False),
     sa.Index("outbox_due", "state", "next_at_ms"),
     sa.Index("outbox_by_group", "receiver", "group_key", "seq"),
 )
@@ -139,7 +145,38 @@ delivery_log = sa.Table(
     sa.Column("receiver", sa.Text, nullable=False),
     sa.Column("group_key", sa.Text, nullable=False),
     sa.Column("fingerprints", sa.JSON, nullable=False),
-    sa.Column("outcome", sa.Text, nullable=False),  # sent, retry, permanent
+    sa.Column("outcome", sa.Text, nullable=False),  # sent, retry, pause, smaller, rejected, refused
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("duration_ms", sa.Float, nullable=False),
+)
+
+receivers = sa.Table(
+    "receivers",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("paused_until_ms", sa.BigInteger, nullable=False),  # nothing is sent to it before; 0: not paused
+    sa.Column("reason", sa.Text, nullable=False),  # why it is paused: rate_limited, refused; empty otherwise
+    sa.Column("last_error", sa.Text, nullable=False),
+    sa.Column("last_sent_ms", sa.BigInteger),
+)
+
+rules = sa.Table(
+    "rules",
+    metadata,
+    sa.Column("uid", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("metric", sa.Text, nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("levels", sa.JSON, nullable=False),  # [{"level", "op", "threshold", "recover", "for_ms"}], mildest first
+    sa.Column("condition", sa.Text, nullable=False),  # in words
+    sa.Column("matchers", sa.JSON, nullable=False),  # [{"tag", "op", "value"}]
+    sa.Column("source", sa.Text, nullable=False),  # file:line
+)
+
+alert_clock = sa.Table(
+    "alert_clock",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),  # "tick": the newest evaluation whose outcome is kept
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
 )
