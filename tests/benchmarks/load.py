@@ -182,7 +182,7 @@ def summary(moment: Moment, agents: int, seconds: float) -> dict[str, Any]:
 
 
 async def load(argv: list[str]) -> int:
-    """Runs the load and prints what happened; 1 when nothing was acknowledged or an agent is not connected at the end."""
+    """Runs the load, prints what happened; 1 when nothing was acknowledged or an agent is not connected at the end."""
     processes = LoadProcesses(argv)
     args = processes.args
     await processes.start()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from fleetwatch_proto import PROTOCOL, VERSION
 from fleetwatch_proto.v1 import ingest_pb2 as wire
 
@@ -128,6 +129,11 @@ class SimulatedAgent:
     def _row_offsets_ms(self) -> list[int]:
         return [int(row * self._settings.interval_s * 1000) for row in range(self._settings.rows)]
 
+    def times_and_ticks(self, seq: int) -> dict[int, int]:
+        """Time of each row of a batch in unix milliseconds to its tick."""
+        first = (seq - 1) * self._settings.rows
+        return {self.issued[seq] + offset: first + row for row, offset in enumerate(self._row_offsets_ms())}
+
     @property
     def _points_per_batch(self) -> int:
         return VALUES.columns * self._settings.rows
@@ -223,7 +229,7 @@ class SimulatedAgent:
     def batch(self, seq: int, t0_ms: int) -> wire.Batch:
         """The batch as it goes out now: same values every time, encoded relative to what went before it."""
         settings = self._settings
-        rows = VALUES.of(self._values, (seq - 1) * settings.rows, settings.rows)
+        rows = VALUES.of(self._values, np.arange((seq - 1) * settings.rows, seq * settings.rows))
         made = wire.Batch(
             seq=seq,
             schema_id=SCHEMA.id,

@@ -99,18 +99,22 @@ class HostValues:
 
     def at(self, agent: str, spool: str, first_tick: int, rows: int) -> Numbers:
         """The rows of ticks `first_tick` and the `rows - 1` after it."""
-        return self.of(AgentValues(self, agent, spool), first_tick, rows)
+        return self.ticks(agent, spool, np.arange(first_tick, first_tick + rows))
 
-    def of(self, agent: AgentValues, first_tick: int, rows: int) -> Numbers:
-        """As `at`, with the agent's own part worked out before."""
+    def ticks(self, agent: str, spool: str, ticks: npt.NDArray[np.int64]) -> Numbers:
+        """The rows of these ticks, (n, columns)."""
+        return self.of(AgentValues(self, agent, spool), ticks)
+
+    def of(self, agent: AgentValues, ticks: npt.NDArray[np.int64]) -> Numbers:
+        """As `ticks`, with the agent's own part worked out before."""
         moving = self._moving
-        ticks = np.arange(first_tick, first_tick + rows, dtype=np.float64)[:, None]
-        epochs = np.floor_divide(ticks, self._period[moving]).astype(np.uint64)
+        at = ticks.astype(np.float64)[:, None]
+        epochs = np.floor_divide(at, self._period[moving]).astype(np.uint64)
         noise = np.floor(_uniform(_mix(agent.words[moving] + epochs * _GOLDEN)) * self._width[moving])
-        rows_of = np.repeat(agent.starts[None, :], rows, axis=0)
-        rows_of[:, moving] += self._rate[moving] * ticks + noise * self._step[moving]
-        rows_of /= self._divisor
-        return rows_of
+        rows = np.repeat(agent.starts[None, :], len(ticks), axis=0)
+        rows[:, moving] += self._rate[moving] * at + noise * self._step[moving]
+        rows /= self._divisor
+        return rows
 
     def _starts(self, words: Words) -> Numbers:
         return np.floor(_uniform(_mix(words ^ _GOLDEN)) * self._start)
