@@ -15,7 +15,7 @@ Codes: TypeAlias = npt.NDArray[np.int32]
 Numbers: TypeAlias = npt.NDArray[np.float64]
 Texts: TypeAlias = npt.NDArray[np.object_]
 TagSet: TypeAlias = tuple[tuple[str, str], ...]
-"""Tags of a series without its host, sorted by key."""
+"""Tags of a series without its host, sorted by key; an empty value is the same as no tag and is left out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

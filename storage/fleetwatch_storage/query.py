@@ -13,20 +13,21 @@ AGGREGATES = frozenset(
 )
 """How the samples of one series within one step become one value. pNN is the nearest rank: element
 floor(n x NN / 100 + 0.5), counted from 1 and at least 1, of the sorted values, as InfluxQL's PERCENTILE; stddev divides
-by n - 1 and is NaN for one sample; median is the mean of the middle two for an even count."""
+by n - 1 and is NaN for one sample; median is the mean of the middle two for an even count. A text field has first, last
+and count only."""
 
 GROUP_AGGREGATES = frozenset({"avg", "min", "max", "sum", "count", "median", "p50", "p90", "p95", "p99"})
 """How the series of one group become one, step by step, over the series that have a value there."""
 
 
 class Transform(StrEnum):
-    """What is done to each series before aggregation, from each sample and the one before it.
+    """What is done to each field of each series before aggregation, from each value and the one before it.
 
     The result stands at the later sample's time; the first sample of the range uses the last one before it (looked for
-    up to ten minutes back). A counter that goes backwards was restarted: that one interval has no value, it is neither
+    up to ten minutes back from the start of the range). A counter that goes backwards was restarted: that one interval has no value, it is neither
     negative nor made up. `increase` and `delta` are differences, `rate` and `deriv` are those per second; only increase
     and rate are for counters. With a step, differences (`increase`, `delta`) are summed over it whatever the aggregate
-    says.
+    says. Text has none of these.
     """
 
     NONE = "none"
@@ -70,7 +71,10 @@ class Query:
     `group_by` None: every series by itself. Else the series are combined per step by `group_aggregate` into one per
     distinct value of these tags (`host` and host tags included); needs a step.
     `limit` with `order` "top" or "bottom" keeps the series with the largest or smallest mean of the first column; with
-    order "" the first ones by name. 0: all.
+    order "" the first ones by name; ties go to the first by name, a series without values there comes last. 0: all.
+
+    Rows without any value are left out. Names nobody has written are no error: an unknown measurement is an empty
+    answer, an unknown field an empty column.
     """
 
     measurement: str

@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class SeriesKey:
-    """A known series: where it is and which fields it has had."""
+    """A known series: where it is, and the fields its measurement has had, by name; the series may lack some of them."""
 
     measurement: str
     host: str
@@ -82,7 +82,8 @@ class Store(StoreReader, Protocol):
 
         Raises:
             StoreUnavailable: nothing is promised; the same frames may be written again.
-            WriteRejected: some rows were refused for good, all others are durable.
+            WriteRejected: some rows were refused for good (a field that was a number is text now, a limit), all others
+                are durable.
         """
 
 
