@@ -95,7 +95,7 @@ class _Series:
 
 
 class _Reader:
-    """Takes lines one by one. Series are read once each: lines repeat them."""
+    """Takes lines one by one. Measurements, tags and series are read once each: lines repeat them."""
 
     def __init__(self, default_host: str, precision: str, now_ms: int, limits: LineLimits) -> None:
         self._default_host = default_host
@@ -103,6 +103,8 @@ class _Reader:
         self._now_ms = now_ms
         self._limits = limits
         self._known: dict[str, _Series] = {}
+        self._tags: dict[str, tuple[str, str]] = {}
+        self._measurements: dict[str, str] = {}
         self.gathered = Gathered(limits, TEXT_FIELDS)
         self.lines = 0
 
@@ -140,22 +142,35 @@ class _Reader:
         return known
 
     def _read_series(self, head: str) -> _Series:
-        name, pairs = scan.series(head)
-        check_text("measurement", name, self._limits.name_bytes)
+        name, *parts = scan.split_tags(head)
+        pairs = [self._tag(part) for part in parts]
         tags = dict(pairs)
         if len(tags) < len(pairs):
             keys = [key for key, _ in pairs]
             raise BadLine(f"tag {next(key for key in keys if keys.count(key) > 1)!r} is given twice")
         if len(tags) > self._limits.tags:
             raise BadLine(f"{len(tags)} tags; at most {self._limits.tags} are taken")
-        if "time" in tags:
-            raise BadLine("a tag must not be called time")
-        for key, value in tags.items():
-            check_text("tag key", key, self._limits.key_bytes)
-            check_text(f"tag {key!r}: value", value, self._limits.value_bytes)
         host = tags.pop("host", self._default_host)
         tagset: TagSet = tuple(sorted(tags.items()))
-        return _Series(name, self.gathered.host(host), self.gathered.tagset(tagset))
+        return _Series(self._measurement(name), self.gathered.host(host), self.gathered.tagset(tagset))
+
+    def _measurement(self, text: str) -> str:
+        known = self._measurements.get(text)
+        if known is None:
+            known = check_text("measurement", scan.measurement(text), self._limits.name_bytes)
+            self._measurements[text] = known
+        return known
+
+    def _tag(self, part: str) -> tuple[str, str]:
+        known = self._tags.get(part)
+        if known is None:
+            key, value = scan.tag(part)
+            check_text("tag key", key, self._limits.key_bytes)
+            check_text(f"tag {key!r}: value", value, self._limits.value_bytes)
+            if key == "time":
+                raise BadLine("a tag must not be called time")
+            known = self._tags[part] = key, value
+        return known
 
     def _time(self, stamp: str) -> int:
         if not stamp:

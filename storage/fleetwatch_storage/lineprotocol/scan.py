@@ -64,20 +64,25 @@ def _end_of_fields(text: str) -> int:
     return len(text)
 
 
-def series(head: str) -> tuple[str, list[tuple[str, str]]]:
-    """Measurement and tags in the order given, unescaped.
+def split_tags(head: str) -> list[str]:
+    """Measurement and tags of a series, still escaped."""
+    return _COMMA.split(head) if "\\" in head else head.split(",")
+
+
+def measurement(text: str) -> str:
+    """The name of a measurement without its escapes."""
+    return _ESCAPED_NAME.sub(r"\1", text)
+
+
+def tag(text: str) -> tuple[str, str]:
+    """Key and value of a tag, unescaped.
 
     Raises:
         BadLine: a tag without key or value.
     """
-    name, *parts = _COMMA.split(head)
-    return _ESCAPED_NAME.sub(r"\1", name), [_tag(part) for part in parts]
-
-
-def _tag(part: str) -> tuple[str, str]:
-    key, *values = _EQUALS.split(part)
+    key, *values = _EQUALS.split(text)
     if not key or len(values) != 1:
-        raise BadLine(f"tag {part[:64]!r} is not key=value")
+        raise BadLine(f"tag {text[:64]!r} is not key=value")
     if not values[0]:
         raise BadLine(f"tag {key[:64]!r} has no value")
     return _ESCAPED.sub(r"\1", key), _ESCAPED.sub(r"\1", values[0])
