@@ -20,6 +20,7 @@ _SPACE = re.compile(r"(?<!\\) ")
 _COMMA = re.compile(r"(?<!\\),")
 _EQUALS = re.compile(r"(?<!\\)=")
 _KEY = re.compile(r"(?:\\[, =]|[^,= ])+")
+_FIELDS_END = re.compile(r'(?<!\\)(?: |=")')
 _BARE = re.compile(r"[^, ]+")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -48,19 +49,14 @@ def sections(line: str) -> tuple[str, str, str]:
 
 
 def _end_of_fields(text: str) -> int:
-    quoted = False
     position = 0
-    while position < len(text):
-        char = text[position]
-        if char == "\\":
-            position += 1
-        elif char == '"':
-            quoted = not quoted
-        elif char == " " and not quoted:
-            return position
-        position += 1
-    if quoted:
-        raise BadLine("a string is not closed (a string must not go over the end of its line)")
+    while space := _FIELDS_END.search(text, position):
+        if space[0] == " ":
+            return space.start()
+        string = _STRING.match(text, space.start() + 1)
+        if string is None:
+            raise BadLine("a string is not closed (a string must not go over the end of its line)")
+        position = string.end()
     return len(text)
 
 
