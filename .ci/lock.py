@@ -1,4 +1,4 @@
-"""Writes requirements.lock and requirements-dev.lock: every version pinned with hashes, no index URLs, not our own packages.
+"""Writes requirements.lock and requirements-dev.lock: versions pinned with hashes, no index URLs, not our own packages.
 
 The first line of each file is a digest of the requirements it was made from, so `--check` needs no network.
 """
@@ -17,9 +17,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DISTRIBUTIONS = ("proto", "agents", "storage", "collector", "alerting", "dashboard", "cli")
-OURS = ("fleetwatch", *(f"fleetwatch-{one}" for one in ("proto", "agent", "storage", "collector", "alerting", "dashboard")))
+OURS = (
+    "fleetwatch",
+    *(f"fleetwatch-{one}" for one in ("proto", "agent", "storage", "collector", "alerting", "dashboard")),
+)
 RUN, DEV = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
-OPTIONS = ("--universal", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header", "--python-version", "3.11")
+OPTIONS = (
+    "--universal",
+    "--generate-hashes",
+    "--no-emit-index-url",
+    "--no-annotate",
+    "--no-header",
+    "--python-version",
+    "3.11",
+)
 
 
 def main() -> int:
@@ -30,15 +41,26 @@ def main() -> int:
     if options.check:
         return check()
     extra = ("--upgrade",) if options.upgrade else ()
-    lock(RUN, ("pyproject.toml", "--group", "build", *(f"--no-emit-package={name}" for name in OURS), *extra), digest("build"))
+    lock(
+        RUN,
+        ("pyproject.toml", "--group", "build", *(f"--no-emit-package={name}" for name in OURS), *extra),
+        digest("build"),
+    )
     lock(DEV, ("--group", "dev", *extra), digest("build", "dev"))
     return 0
 
 
 def check() -> int:
-    stale = [file.name for file, groups in ((RUN, ("build",)), (DEV, ("build", "dev"))) if first_line(file) != digest(*groups)]
+    stale = [
+        file.name
+        for file, groups in ((RUN, ("build",)), (DEV, ("build", "dev")))
+        if first_line(file) != digest(*groups)
+    ]
     if stale:
-        print(f"{', '.join(stale)}: made from other requirements than pyproject.toml names: run make lock", file=sys.stderr)
+        print(
+            f"{', '.join(stale)}: made from other requirements than pyproject.toml names: run make lock",
+            file=sys.stderr,
+        )
         return 1
     print("the lock files are current")
     return 0

@@ -1,0 +1,53 @@
+"""What every server part stands on: metadata database, host directory, store."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fleetwatch_proto.settings import ConfigError
+from fleetwatch_storage.errors import StoreUnavailable
+from fleetwatch_storage.metadata.database import open_database, sqlite_url
+from fleetwatch_storage.metadata.hosts import HostDirectory
+from fleetwatch_storage.opening import open_store
+from fleetwatch_storage.settings import StoreSettings
+
+from fleetwatch.process.folder import prepare
+from fleetwatch.settings import ProcessSettings, Source
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from fleetwatch_storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """Opened, in use, closed by whoever opened it."""
+
+    settings: StoreSettings
+    database: sa.Engine
+    directory: HostDirectory
+    store: Store
+
+
+@contextlib.contextmanager
+def foundation(source: Source) -> Iterator[Foundation]:
+    """Opens database, directory and store; closes them in reverse.
+
+    Raises:
+        ConfigError: the data folder, database or store cannot be used as they are; in words.
+    """
+    settings = source.read(StoreSettings)
+    prepare(settings.data_dir)
+    with contextlib.ExitStack() as stack:
+        try:
+            database = open_database(source.read(ProcessSettings).database_url or sqlite_url(settings.data_dir))
+            stack.callback(database.dispose)
+            directory = HostDirectory(database)
+            store = open_store(settings, directory)
+        except StoreUnavailable as error:
+            raise ConfigError(str(error)) from error
+        stack.callback(store.close)
+        yield Foundation(settings, database, directory, store)

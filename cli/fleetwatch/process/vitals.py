@@ -1,0 +1,63 @@
+"""The process's own health as samples: `fleetwatch_*` of each part, stored under the name of the host it runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from fleetwatch_storage.errors import StorageError
+from fleetwatch_storage.frames import Frame
+
+log = structlog.get_logger(__name__)
+
+Vitals = Callable[[], Mapping[str, float]]
+Write = Callable[[list[Frame]], None]
+"""Stores frames; blocks; may be called from any thread."""
+
+
+def to_frame(measurement: str, host: str, fields: Mapping[str, float], now_ms: int) -> Frame:
+    """One row without tags."""
+    zero = np.zeros(1, np.int32)
+    columns = {name: np.array([value], np.float64) for name, value in fields.items()}
+    return Frame(measurement, np.array([now_ms], np.int64), zero, (host,), zero, ((),), columns)
+
+
+@dataclass(slots=True)
+class VitalsWriter:
+    """Stores what the parts say about themselves every `interval_s`; a store that is away is logged once."""
+
+    parts: Mapping[str, Vitals]
+    host: str
+    write: Write
+    interval_s: float
+    _failing: bool = False
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(self.interval_s)
+            await self.write_once(time.time_ns() // 1_000_000)
+
+    async def write_once(self, now_ms: int) -> None:
+        """Reads every part and stores one row each."""
+        try:
+            await asyncio.to_thread(self._store, now_ms)
+        except StorageError as error:
+            self._report(str(error))
+        except Exception:  # noqa: BLE001 - one part's figures must not end the others', nor the process
+            self._report("a part could not say how it is", exc_info=True)
+        else:
+            self._failing = False
+
+    def _store(self, now_ms: int) -> None:
+        read = {name: vitals() for name, vitals in self.parts.items()}
+        self.write([to_frame(name, self.host, fields, now_ms) for name, fields in read.items() if fields])
+
+    def _report(self, error: str, *, exc_info: bool = False) -> None:
+        if not self._failing:
+            log.warning("the process cannot store its own measurements", error=error, exc_info=exc_info)
+        self._failing = True
