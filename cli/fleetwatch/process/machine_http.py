@@ -8,8 +8,10 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
+Metrics = Callable[[], bytes]
+"""The Prometheus text of the process. Called on a thread."""
 Readiness = Callable[[], tuple[bool, str]]
 """Whether the process can do its work now, and in words why not. Called on a thread; answers within seconds."""
 
@@ -17,9 +19,9 @@ Readiness = Callable[[], tuple[bool, str]]
 class MachineHttp:
     """Serves until `close`."""
 
-    def __init__(self, bound: socket.socket, readiness: Readiness) -> None:
+    def __init__(self, bound: socket.socket, metrics: Metrics, readiness: Readiness) -> None:
         """Takes over the bound socket."""
-        self._server = ThreadingHTTPServer(bound.getsockname()[:2], _handler(readiness), bind_and_activate=False)
+        self._server = ThreadingHTTPServer(bound.getsockname()[:2], _handler(metrics, readiness), bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = bound
         self._server.daemon_threads = True
@@ -35,10 +37,10 @@ class MachineHttp:
         self._thread.join()
 
 
-def answer(path: str, readiness: Readiness) -> tuple[int, str, bytes]:
+def answer(path: str, metrics: Metrics, readiness: Readiness) -> tuple[int, str, bytes]:
     """Status, content type and body of one request."""
     if path == "/metrics":
-        return 200, CONTENT_TYPE_LATEST, generate_latest()
+        return 200, CONTENT_TYPE_LATEST, metrics()
     if path == "/healthz":
         return 200, "text/plain; charset=utf-8", b"ok\n"
     if path == "/readyz":
@@ -47,14 +49,14 @@ def answer(path: str, readiness: Readiness) -> tuple[int, str, bytes]:
     return 404, "text/plain; charset=utf-8", b"only /metrics, /healthz and /readyz are here\n"
 
 
-def _handler(readiness: Readiness) -> type[BaseHTTPRequestHandler]:
+def _handler(metrics: Metrics, readiness: Readiness) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 10  # a client that sends nothing does not keep a thread
         server_version = "fleetwatch"
         sys_version = ""
 
         def do_GET(self) -> None:
-            status, kind, body = answer(self.path.partition("?")[0], readiness)
+            status, kind, body = answer(self.path.partition("?")[0], metrics, readiness)
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import structlog
+
 from fleetwatch_storage.errors import StorageError
 from fleetwatch_storage.frames import Frame
 
 log = structlog.get_logger(__name__)
 
 Vitals = Callable[[], Mapping[str, float]]
-Write = Callable[[list[Frame]], None]
-"""Stores frames; blocks; may be called from any thread."""
+"""Reads one part's figures; may ask a database, so it is called on a thread."""
+Write = Callable[[list[Frame]], Awaitable[None]]
+"""Stores frames; called on the event loop."""
+
+
+def read(parts: Mapping[str, Vitals]) -> dict[str, dict[str, float]]:
+    """Measurement to fields of every part that has something to say."""
+    return {name: fields for name, vitals in parts.items() if (fields := dict(vitals()))}
 
 
 def to_frame(measurement: str, host: str, fields: Mapping[str, float], now_ms: int) -> Frame:
@@ -45,17 +52,14 @@ class VitalsWriter:
     async def write_once(self, now_ms: int) -> None:
         """Reads every part and stores one row each."""
         try:
-            await asyncio.to_thread(self._store, now_ms)
+            figures = await asyncio.to_thread(read, self.parts)
+            await self.write([to_frame(name, self.host, fields, now_ms) for name, fields in figures.items()])
         except StorageError as error:
             self._report(str(error))
-        except Exception:  # noqa: BLE001 - one part's figures must not end the others', nor the process
+        except Exception:  # noqa: BLE001 - one part's figures must not end the process
             self._report("a part could not say how it is", exc_info=True)
         else:
             self._failing = False
-
-    def _store(self, now_ms: int) -> None:
-        read = {name: vitals() for name, vitals in self.parts.items()}
-        self.write([to_frame(name, self.host, fields, now_ms) for name, fields in read.items() if fields])
 
     def _report(self, error: str, *, exc_info: bool = False) -> None:
         if not self._failing:
