@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeAlias
 
@@ -11,6 +11,8 @@ import sqlalchemy as sa
 
 from fleetwatch_storage.hosts import Completeness, Facts, Host
 from fleetwatch_storage.metadata import tables
+
+SPOOLS_KEPT_MS = 90 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,30 @@ class HostDirectory:
             query = query.where(table.c.host == host)
         with self._engine.connect() as connection:
             return [Event(*row) for row in connection.execute(query.order_by(table.c.at_ms.desc()).limit(limit))]
+
+    def watermarks(self) -> dict[tuple[str, str], int]:
+        """Up to which batch each spool was taken, by agent id and spool id. Statistics: nothing is decided by them."""
+        table = tables.spools
+        with self._engine.connect() as connection:
+            rows = connection.execute(sa.select(table.c.agent_id, table.c.spool_id, table.c.up_to))
+            return {(agent_id, spool_id): up_to for agent_id, spool_id, up_to in rows}
+
+    def keep_watermarks(self, marks: Mapping[tuple[str, str], int], now_ms: int) -> None:
+        """Makes watermarks last, and forgets those that did not change for `SPOOLS_KEPT_MS`."""
+        if not marks:
+            return
+        table = tables.spools
+        rows = [
+            {"agent_id": agent_id, "spool_id": spool_id, "up_to": up_to, "updated_ms": now_ms}
+            for (agent_id, spool_id), up_to in marks.items()
+        ]
+        of_row = sa.and_(table.c.agent_id == sa.bindparam("agent"), table.c.spool_id == sa.bindparam("spool"))
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.delete(table).where(of_row), [{"agent": agent_id, "spool": spool_id} for agent_id, spool_id in marks]
+            )
+            connection.execute(sa.insert(table), rows)
+            connection.execute(sa.delete(table).where(table.c.updated_ms < now_ms - SPOOLS_KEPT_MS))
 
 
 _COUNTS = [field.name for field in fields(Completeness)]
