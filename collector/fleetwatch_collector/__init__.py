@@ -1,0 +1,1 @@
+"""The collector: takes samples from agents, stores them in batches, acknowledges what is durable."""
