@@ -11,10 +11,10 @@ PACKAGES := proto/fleetwatch_proto agents/fleetwatch_agent storage/fleetwatch_st
 GENERATE := -m grpc_tools.protoc -I proto
 ARGS ?=
 
-.PHONY: help setup dev run test check lint types format proto proto-check lock lock-check bench chaos clean
+.PHONY: help setup dev run test check lint types format proto proto-check lock lock-check settings-page bench chaos clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## a ready environment in .venv with the fleetwatch command (PYTHON=... chooses the interpreter)
 	@PYTHON="$(PYTHON)" .ci/setup
@@ -59,6 +59,10 @@ lock: dev ## resolves the requirements again (UPGRADE=1 takes newer versions)
 
 lock-check: ## fails when a requirement changed and the lock files did not (works without a network)
 	@$(BIN)/python .ci/lock.py --check
+
+settings-page: dev ## writes docs/settings.md from the settings classes
+	@$(BIN)/python -m fleetwatch.settings_page > docs/settings.md.new
+	@mv docs/settings.md.new docs/settings.md
 
 bench: dev ## the benchmarks; writes reports/
 	@mkdir -p reports

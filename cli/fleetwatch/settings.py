@@ -91,7 +91,7 @@ def default_data_dir(environment: Mapping[str, str], *, is_root: bool) -> Path:
     """`/var/lib/fleetwatch` for root, else the state folder of the XDG base directory specification."""
     if is_root:
         return Path("/var/lib/fleetwatch")
-    state = environment.get("XDG_STATE_HOME") or f"{environment.get('HOME', '')}/.local/state"
-    if not state.startswith("/"):
+    home, state = environment.get("HOME"), environment.get("XDG_STATE_HOME")
+    if not state and not home:
         raise ConfigError("data_dir: neither HOME nor XDG_STATE_HOME is set: name a folder with --data-dir")
-    return Path(state) / "fleetwatch"
+    return (Path(state) if state else Path(home or "", ".local", "state")) / "fleetwatch"

@@ -60,3 +60,8 @@ def in_words(error: OSError, port: int, name: str) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return "this machine does not have that address"
     return error.strerror or str(error)
+
+
+def shown(address: str, port: int) -> str:
+    """The address as a person uses it, with the port that was really taken."""
+    return f"{address.rpartition(':')[0]}:{port}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fleetwatch_proto.settings import ConfigError
@@ -33,13 +33,17 @@ class Foundation:
 
 
 @contextlib.contextmanager
-def foundation(source: Source) -> Iterator[Foundation]:
+def foundation(source: Source, *, beside_collector: bool = False) -> Iterator[Foundation]:
     """Opens database, directory and store; closes them in reverse.
+
+    `beside_collector`: the embedded store belongs to the collector's process, so another one reads through it.
 
     Raises:
         ConfigError: the data folder, database or store cannot be used as they are; in words.
     """
     settings = source.read(StoreSettings)
+    if beside_collector and settings.store == "embedded":
+        settings = replace(settings, store="remote")
     prepare(settings.data_dir)
     with contextlib.ExitStack() as stack:
         try:

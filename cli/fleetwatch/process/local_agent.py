@@ -7,8 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import structlog
+
+from fleetwatch.settings import ProcessSettings
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +34,18 @@ def command(arguments: Sequence[str]) -> list[str]:
         "fleetwatch_agent",
         *arguments,
     ]
+
+
+def agent_arguments(process: ProcessSettings, token_file: Path | None, port: int, data_dir: Path) -> list[str]:
+    """What the agent of this host is told: the collector of this process, and a state folder beside the store."""
+    state_dir = process.agent_state_dir or data_dir / "agent"
+    arguments = ["run", "--collector", f"127.0.0.1:{port}", "--state-dir", str(state_dir)]
+    arguments += ["--interval", f"{process.agent_interval:g}s"]
+    if token_file is not None:
+        arguments += ["--token-file", str(token_file)]
+    for key, value in dict(process.agent_tags).items():
+        arguments += ["--tag", f"{key}={value}"]
+    return arguments
 
 
 class LocalAgent:

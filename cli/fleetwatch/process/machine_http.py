@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
+
+from fleetwatch.process.addresses import bind, split_address
 
 Metrics = Callable[[], bytes]
 """The Prometheus text of the process. Called on a thread."""
@@ -19,14 +20,19 @@ Readiness = Callable[[], tuple[bool, str]]
 class MachineHttp:
     """Serves until `close`."""
 
-    def __init__(self, bound: socket.socket, metrics: Metrics, readiness: Readiness) -> None:
-        """Takes over the bound socket."""
-        self._server = ThreadingHTTPServer(bound.getsockname()[:2], _handler(metrics, readiness), bind_and_activate=False)
+    def __init__(self, address: str, metrics: Metrics, readiness: Readiness) -> None:
+        """Raises:
+        ConfigError: the address cannot be listened on.
+        """
+        bound = bind(*split_address(address, "machine_http"), "machine_http")
+        self.port: int = bound.getsockname()[1]
+        self._server = ThreadingHTTPServer(
+            bound.getsockname()[:2], _handler(metrics, readiness), bind_and_activate=False
+        )
         self._server.socket.close()
         self._server.socket = bound
         self._server.daemon_threads = True
         self._server.server_activate()
-        self.port: int = bound.getsockname()[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="machine http", daemon=True)
         self._thread.start()
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import structlog
-
 from fleetwatch_storage.errors import StorageError
 from fleetwatch_storage.frames import Frame
 
@@ -17,8 +16,8 @@ log = structlog.get_logger(__name__)
 
 Vitals = Callable[[], Mapping[str, float]]
 """Reads one part's figures; may ask a database, so it is called on a thread."""
-Write = Callable[[list[Frame]], Awaitable[None]]
-"""Stores frames; called on the event loop."""
+Write = Callable[[list[Frame]], None]
+"""Stores frames; blocks, so it is called on a thread."""
 
 
 def read(parts: Mapping[str, Vitals]) -> dict[str, dict[str, float]]:
@@ -52,14 +51,16 @@ class VitalsWriter:
     async def write_once(self, now_ms: int) -> None:
         """Reads every part and stores one row each."""
         try:
-            figures = await asyncio.to_thread(read, self.parts)
-            await self.write([to_frame(name, self.host, fields, now_ms) for name, fields in figures.items()])
+            await asyncio.to_thread(self._store, now_ms)
         except StorageError as error:
             self._report(str(error))
         except Exception:  # noqa: BLE001 - one part's figures must not end the process
             self._report("a part could not say how it is", exc_info=True)
         else:
             self._failing = False
+
+    def _store(self, now_ms: int) -> None:
+        self.write([to_frame(name, self.host, fields, now_ms) for name, fields in read(self.parts).items()])
 
     def _report(self, error: str, *, exc_info: bool = False) -> None:
         if not self._failing:

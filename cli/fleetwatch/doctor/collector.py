@@ -1,0 +1,68 @@
+"""The collector, and through it the store and the hosts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from fleetwatch_storage.errors import StorageError
+
+from fleetwatch.doctor import ports
+from fleetwatch.doctor.clock import check_skew
+from fleetwatch.doctor.findings import Finding, note, ok, wrong
+
+if TYPE_CHECKING:
+    from fleetwatch_storage.hosts import Host
+    from fleetwatch_storage.store import Health, StoreReader
+
+SILENT_INTERVALS = 6
+
+
+def check_collector(reader: StoreReader, address: str, listens_at: str) -> Iterator[Finding]:
+    """Whether a collector answers at `address` and its store works; `listens_at` is where one of ours would listen."""
+    health = reader.health()
+    if not health.engine:
+        yield wrong("collector", f"nobody answers at {address}: {health.detail}", "start it: fleetwatch up")
+        if address == listens_at:
+            yield from ports.could_listen("agents' port", listens_at, "grpc")
+        return
+    yield ok("collector", f"answers at {address}")
+    yield store_finding(health)
+    yield from _hosts(reader)
+
+
+def store_finding(health: Health) -> Finding:
+    """What a store says of itself."""
+    if not health.ready:
+        return wrong("store", f"the {health.engine} store cannot be read: {health.detail}")
+    if not health.writable:
+        return wrong("store", f"the {health.engine} store takes no writes: {health.detail}")
+    return ok("store", f"the {health.engine} store reads and writes")
+
+
+def _hosts(reader: StoreReader) -> Iterator[Finding]:
+    try:
+        hosts = reader.hosts()
+    except StorageError as error:
+        yield wrong("hosts", str(error))
+        return
+    now_ms = time.time_ns() // 1_000_000
+    silent = [host.name for host in hosts if is_silent(host, now_ms)]
+    if silent:
+        yield note(
+            "hosts", f"{len(silent)} of {len(hosts)} send nothing: {', '.join(silent[:10])}", "is their agent running?"
+        )
+    elif hosts:
+        yield ok("hosts", f"{len(hosts)} send samples")
+    else:
+        yield note("hosts", "no host has sent anything yet", "fleetwatch agent run --collector HOST:PORT")
+    for host in hosts:
+        if host.completeness.lost:
+            yield note("hosts", f"{host.name} has lost {host.completeness.lost} batches since it is known")
+    yield from check_skew(hosts)
+
+
+def is_silent(host: Host, now_ms: int) -> bool:
+    """Nothing came for several intervals and nobody said goodbye."""
+    return host.goodbye_until_ms < now_ms and now_ms - host.last_seen_ms > SILENT_INTERVALS * host.interval_ms

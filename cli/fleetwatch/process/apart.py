@@ -1,0 +1,98 @@
+"""The parts as processes of their own: `fleetwatch collector`, `fleetwatch alerting`, `fleetwatch dashboard`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from fleetwatch_agent.settings import AgentSettings
+
+from fleetwatch.process.addresses import check_free, shown
+from fleetwatch.process.foundation import Foundation, foundation
+from fleetwatch.process.parts import Parts
+from fleetwatch.process.stopping import stop_signals
+from fleetwatch.process.vitals import VitalsWriter, prometheus, store_vitals
+from fleetwatch.settings import ProcessSettings, Source
+
+STOP_S = 6.0
+"""Of the ten seconds a stop may take; the store gets what is left."""
+Announce = Callable[[str], None]
+
+
+def readiness(base: Foundation) -> tuple[bool, str]:
+    """Whether the store can be used, and why not."""
+    health = base.store.health()
+    return health.ready, health.detail
+
+
+async def run_collector(source: Source, announce: Announce) -> None:
+    """The collector with its store, until a signal.
+
+    Raises:
+        ConfigError: a setting, a taken port, a folder or a store that cannot be used.
+    """
+    from fleetwatch_collector.service import Collector
+    from fleetwatch_collector.settings import CollectorSettings
+
+    process, listens = source.read(ProcessSettings), source.read(CollectorSettings)
+    check_free(listens.grpc, "grpc")
+    with stop_signals() as stop, foundation(source) as base:
+        async with Parts() as parts:
+            collector = Collector(listens, base.store, base.directory)
+            vitals = {
+                "fleetwatch_collector": collector.vitals,
+                "fleetwatch_store": functools.partial(store_vitals, base.store),
+            }
+            parts.serve_machines(
+                process.machine_http, functools.partial(prometheus, vitals), functools.partial(readiness, base)
+            )
+            await parts.start("collector", collector, STOP_S)
+            parts.write_vitals(VitalsWriter(vitals, AgentSettings().host_name, collector.store, process.vitals_interval))
+            announce(f"the collector takes agents at {shown(listens.grpc, collector.port)}")
+            await stop.wait()
+
+
+async def run_alerting(source: Source, announce: Announce) -> None:
+    """The alert manager, until a signal.
+
+    Raises:
+        ConfigError: a setting, a rule file, a folder or a store that cannot be used.
+    """
+    from fleetwatch_alerting.manager import AlertManager
+    from fleetwatch_alerting.settings import AlertingSettings
+
+    from fleetwatch.process.sending import frames_over
+
+    process = source.read(ProcessSettings)
+    with stop_signals() as stop, foundation(source, beside_collector=True) as base:
+        async with Parts() as parts:
+            manager = AlertManager(source.read(AlertingSettings), base.store, base.database)
+            vitals = {"fleetwatch_alerting": manager.vitals}
+            parts.serve_machines(
+                process.machine_http, functools.partial(prometheus, vitals), functools.partial(readiness, base)
+            )
+            await parts.start("alerting", manager, STOP_S)
+            write = frames_over(base)
+            parts.write_vitals(VitalsWriter(vitals, AgentSettings().host_name, write, process.vitals_interval))
+            announce("the alert manager runs")
+            await stop.wait()
+
+
+async def run_dashboard(source: Source, announce: Announce) -> None:
+    """Pages and API, until a signal.
+
+    Raises:
+        ConfigError: a setting, a taken port, a folder or a store that cannot be used.
+    """
+    from fleetwatch_dashboard.app import create_app
+    from fleetwatch_dashboard.server import DashboardServer
+    from fleetwatch_dashboard.settings import DashboardSettings
+
+    shows = source.read(DashboardSettings)
+    check_free(shows.http, "http")
+    with stop_signals() as stop, foundation(source, beside_collector=True) as base:
+        async with Parts() as parts:
+            server = DashboardServer(create_app(shows, base.store, live_of(base), base.database), shows)
+            await parts.start("dashboard", server, STOP_S)
+            announce(f"the page is at http://{shown(shows.http, server.port)}")
+            await stop.wait()

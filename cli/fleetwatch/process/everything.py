@@ -1,0 +1,81 @@
+"""`fleetwatch up`: collector, store, alerting and dashboard in one process, an agent for this host beside it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetwatch_agent.settings import AgentSettings
+from fleetwatch_alerting.manager import AlertManager
+from fleetwatch_alerting.settings import AlertingSettings
+from fleetwatch_collector.service import Collector
+from fleetwatch_collector.settings import CollectorSettings
+from fleetwatch_dashboard.app import create_app
+from fleetwatch_dashboard.server import DashboardServer
+from fleetwatch_dashboard.settings import DashboardSettings
+
+from fleetwatch.process.addresses import check_free, shown
+from fleetwatch.process.foundation import Foundation, foundation
+from fleetwatch.process.local_agent import LocalAgent, agent_arguments
+from fleetwatch.process.parts import Parts
+from fleetwatch.process.stopping import stop_signals
+from fleetwatch.process.vitals import VitalsWriter, read, store_vitals
+from fleetwatch.settings import ProcessSettings, Source
+
+AGENT_STOP_S, COLLECTOR_STOP_S, ALERTING_STOP_S, DASHBOARD_STOP_S = 2.5, 3.0, 1.5, 1.5
+"""Of the ten seconds a stop may take; the store gets what is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where everything is reached."""
+
+    page: str
+    agents: str
+    data_dir: Path
+    engine: str
+
+
+async def run_everything(source: Source, announce: Callable[[Running], None]) -> None:
+    """Runs until a signal; `announce` is called once the page answers and the agent is started.
+
+    Parts start in the order store, dashboard, alerting, collector, agent and stop in the reverse.
+
+    Raises:
+        ConfigError: a setting, a taken port, a folder or a store that cannot be used.
+    """
+    check_free(source.read(CollectorSettings).grpc, "grpc")
+    check_free(source.read(DashboardSettings).http, "http")
+    with stop_signals() as stop, foundation(source) as base:
+        async with Parts() as parts:
+            announce(await _start(source, base, parts))
+            await stop.wait()
+
+
+async def _start(source: Source, base: Foundation, parts: Parts) -> Running:
+    process, listens = source.read(ProcessSettings), source.read(CollectorSettings)
+    collector = Collector(listens, base.store, base.directory)
+    manager = AlertManager(source.read(AlertingSettings), base.store, base.database)
+    vitals = {
+        "fleetwatch_collector": collector.vitals,
+        "fleetwatch_store": functools.partial(store_vitals, base.store),
+        "fleetwatch_alerting": manager.vitals,
+    }
+    shows = source.read(DashboardSettings)
+    app = create_app(shows, base.store, collector.live, base.database, vitals=functools.partial(read, vitals))
+    server = DashboardServer(app, shows)
+    await parts.start("dashboard", server, DASHBOARD_STOP_S)
+    await parts.start("alerting", manager, ALERTING_STOP_S)
+    await parts.start("collector", collector, COLLECTOR_STOP_S)
+    if process.agent:
+        arguments = agent_arguments(process, listens.token_file, collector.port, base.settings.data_dir)
+        await parts.start("agent", LocalAgent(arguments), AGENT_STOP_S)
+    parts.write_vitals(VitalsWriter(vitals, AgentSettings().host_name, collector.store, process.vitals_interval))
+    return Running(
+        page=f"http://{shown(shows.http, server.port)}",
+        agents=shown(listens.grpc, collector.port),
+        data_dir=base.settings.data_dir,
+        engine=base.settings.store,
+    )
