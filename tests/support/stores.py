@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ from fleetwatch_storage import frames, reduce
 from fleetwatch_storage.errors import RejectedRow, WriteRejected
 from fleetwatch_storage.frames import Frame
 from fleetwatch_storage.hosts import Host
+from fleetwatch_storage.influx.store import InfluxStore
 from fleetwatch_storage.metadata.database import open_database, sqlite_url
 from fleetwatch_storage.metadata.hosts import HostDirectory
 from fleetwatch_storage.query import Matcher, Query
+from fleetwatch_storage.settings import InfluxSettings
 from fleetwatch_storage.store import Health, SeriesKey, Store
 
 from tests.support import store_rows
+from tests.support.influxd import Influxd
 from tests.support.store_rows import Row, Rows
 
 OpenStore = Callable[[Path, HostDirectory], AbstractContextManager[Store]]
@@ -105,6 +108,13 @@ def _reference(_folder: Path, hosts: HostDirectory) -> Iterator[Store]:
     yield ReferenceStore(hosts)
 
 
+@contextmanager
+def _influx1(folder: Path, hosts: HostDirectory) -> Iterator[Store]:
+    with Influxd(folder) as server, closing(InfluxStore(InfluxSettings(influx_url=server.url), hosts)) as store:
+        yield store
+
+
 ENGINES: dict[str, OpenStore] = {
     "reference": _reference,
+    "influx1": _influx1,
 }

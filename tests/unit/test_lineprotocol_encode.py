@@ -76,6 +76,12 @@ def test_absent_values_are_left_out_and_empty_rows_with_them() -> None:
     assert sorted(text.splitlines()) == [b"m,host=h a=1,b=2 1", b"m,host=h b=3 2"]
 
 
+def test_rows_of_one_series_and_time_keep_their_order() -> None:
+    made = frame([("h", (), 1, {"a": 1.0, "b": 2.0}), ("h", (), 1, {"a": 9.0}), ("h", (), 1, {"a": 3.0, "b": 4.0})])
+
+    assert encode(made).splitlines() == [b"m,host=h a=1,b=2 1", b"m,host=h a=9 1", b"m,host=h a=3,b=4 1"]
+
+
 def test_a_frame_without_rows_or_fields_is_no_text() -> None:
     assert encode(frame([])) == b""
     assert encode(frame([("h", (), 1, {})])) == b""

@@ -1,1 +1,1 @@
-"""InfluxDB 1, 2 and 3: line protocol in, InfluxQL out."""
+"""InfluxDB 1, 2 and 3 as a store: line protocol in, InfluxQL out."""

@@ -6,6 +6,7 @@ point, everything else as the shortest text that does).
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -29,7 +30,7 @@ Rows = slice | npt.NDArray[np.intp]
 
 
 def encode(frame: Frame) -> bytes:
-    """The frame's rows as lines, each ended by a line break; in the frame's order where all have the same fields.
+    """The frame's rows as lines, each ended by a line break; rows of one series and time keep their order.
 
     NaN, infinities and None are left out, and rows that have nothing else. Line protocol cannot say an empty tag value
     or a backslash at the end of a name or value: these are left out, as Telegraf does. Control characters become
@@ -111,13 +112,20 @@ def _patterns(frame: Frame) -> Iterator[tuple[list[str], Rows]]:
     full = np.ones(len(frame), bool)
     bits = np.packbits(np.stack([full if one is None else one for one in there]), axis=0)
     patterns, which = np.unique(bits, axis=1, return_inverse=True)
-    order = np.argsort(which, kind="stable")
-    edges = np.searchsorted(which[order], np.arange(patterns.shape[1] + 1))
-    for index in range(patterns.shape[1]):
-        kept = np.unpackbits(patterns[:, index], count=len(names)).astype(bool)
+    order = np.arange(len(frame)) if _has_repeats(frame) else np.argsort(which, kind="stable")
+    edges = np.flatnonzero(np.diff(which[order], prepend=-1, append=-1))
+    for start, end in itertools.pairwise(edges.tolist()):
+        kept = np.unpackbits(patterns[:, which[order[start]]], count=len(names)).astype(bool)
         if kept.any():
             chosen = [name for name, keep in zip(names, kept, strict=True) if keep]
-            yield chosen, order[edges[index] : edges[index + 1]]
+            yield chosen, order[start:end]
+
+
+def _has_repeats(frame: Frame) -> bool:
+    """Whether two rows are of the same series and time: then the later one has to stay behind the earlier one."""
+    order = np.lexsort((frame.time, frame.tagset, frame.host))
+    keys = (frame.time[order], frame.tagset[order], frame.host[order])
+    return bool(np.logical_and.reduce([key[1:] == key[:-1] for key in keys]).any())
 
 
 def _some_at_a_time(rows: Rows) -> Iterator[Rows]:

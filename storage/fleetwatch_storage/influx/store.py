@@ -1,0 +1,167 @@
+"""InfluxDB 1, 2 or 3 as a store. Nothing but the last rows is kept here; the server is asked when it is needed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from fleetwatch_storage.errors import QueryFailed, StoreUnavailable, WriteRejected
+from fleetwatch_storage.frames import Frame
+from fleetwatch_storage.hosts import Host
+from fleetwatch_storage.influx import retention, schema
+from fleetwatch_storage.influx.influxql import Statement, identifier
+from fleetwatch_storage.influx.latest import MAX_AGE_MS, LatestRows
+from fleetwatch_storage.influx.read import Reader
+from fleetwatch_storage.influx.server import Server
+from fleetwatch_storage.influx.verdict import Meaning, judge, unavailable
+from fleetwatch_storage.influx.write import Writer
+from fleetwatch_storage.metadata.hosts import HostDirectory
+from fleetwatch_storage.query import Matcher, Query
+from fleetwatch_storage.settings import InfluxSettings
+from fleetwatch_storage.store import Health, SeriesKey
+
+_REFRESH_S = 5.0
+
+log = structlog.get_logger()
+
+
+class InfluxStore:
+    """The seam over one database (1.x) or bucket (2.x, 3.x).
+
+    Thread-safe, one writer at a time. Opening sends nothing: a server that is away is told by `health` and by
+    StoreUnavailable, and is used as soon as it is there.
+    """
+
+    commit_lag_s = 0.0
+    """InfluxDB answers when its log is on disk (`wal-fsync-delay = "0s"`, its default)."""
+
+    def __init__(
+        self, settings: InfluxSettings, directory: HostDirectory, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`clock` gives unix seconds.
+
+        Raises:
+            ConfigError: an address or secret file that cannot be used.
+        """
+        self._settings, self._directory, self._clock = settings, directory, clock
+        self._server = Server(settings)
+        self._writer = Writer(self._server.post, self._server.url, settings.influx_database)
+        self._reader = Reader(self._server)
+        self._latest = LatestRows()
+        self._refreshed_at: dict[str, float] = {}
+        self._refresh_lock = threading.Lock()
+        self._writes_here = False
+        self._prepared = not settings.influx_create
+        self._full: StoreUnavailable | None = None
+
+    def write(self, frames: Sequence[Frame]) -> None:
+        """As the seam says; a database that is missing is made where the settings and the server allow it."""
+        try:
+            self._prepare()
+            self._write(frames)
+        except StoreUnavailable as error:
+            self._full = error if error.reason == "full" else self._full
+            if error.reason == "missing":
+                self._prepared = not self._settings.influx_create
+            raise
+        self._full = None
+
+    def _write(self, frames: Sequence[Frame]) -> None:
+        try:
+            self._writer.write(frames)
+        except WriteRejected:
+            self._full = None
+            self._refreshed_at.clear()  # which rows were refused is not known here: ask the server for the last ones
+            raise
+        self._writes_here = True
+        self._latest.add(frames)
+
+    def _prepare(self) -> None:
+        """Once, before the first write: the database and its retention."""
+        if self._prepared or self._server.dialect != "v1":
+            return
+        settings = self._settings
+        try:
+            retention.prepare(
+                self._reader.parts,
+                settings.influx_database,
+                int(settings.influx_raw_retention),
+                int(settings.influx_rollup_retention),
+            )
+        except QueryFailed as error:
+            log.info("influx database left as it is", database=settings.influx_database, reason=str(error))
+        except StoreUnavailable as error:
+            if error.reason != "auth":
+                raise
+            log.info("influx database left as it is", database=settings.influx_database, reason=str(error))
+        self._prepared = True
+
+    def read(self, query: Query) -> Frame:
+        """As the seam says."""
+        return self._reader.read(query, self._directory.tags())
+
+    def latest(self, measurements: Sequence[str] = ()) -> list[Frame]:
+        """As the seam says.
+
+        A store that writes asks the server once, after its start, and then knows; one that only reads asks again when
+        its knowledge is older than five seconds.
+        """
+        for name in measurements or ("",):
+            self._refresh(name)
+        return self._latest.latest(measurements, int(self._clock() * 1000))
+
+    def _refresh(self, measurement: str) -> None:
+        with self._refresh_lock:
+            now_s = self._clock()
+            known = max(self._refreshed_at.get(name, float("-inf")) for name in (measurement, ""))
+            if known > float("-inf") and (self._writes_here or now_s - known < _REFRESH_S):
+                return
+            since_ms = int(now_s * 1000) - MAX_AGE_MS
+            rows = schema.newest_rows(self._reader.parts, self._settings.influx_database, measurement, since_ms)
+            self._latest.add(one.frame() for one in rows)
+            self._refreshed_at[measurement] = now_s
+
+    def series(self, measurement: str = "", where: Sequence[Matcher] = ()) -> list[SeriesKey]:
+        """As the seam says; fields are those of the measurement."""
+        database, most = self._settings.influx_database, self._settings.influx_query_rows
+        known = schema.known_series(self._reader.parts, database, measurement, most)
+        return schema.selected(known, where, self._directory.tags())
+
+    def hosts(self) -> list[Host]:
+        """As the directory knows them."""
+        return self._directory.list()
+
+    def health(self) -> Health:
+        """As the seam says: asks for the version, reads, and sends an empty write."""
+        try:
+            engine = f"InfluxDB {self._server.version()}"
+        except StoreUnavailable as error:
+            return Health(False, False, "InfluxDB", str(error))
+        reading, writing = self._problem(self._try_to_read), self._problem(self._try_to_write)
+        writing = writing or str(self._full or "")
+        return Health(not reading, not (reading or writing), engine, reading or writing)
+
+    def _problem(self, trial: Callable[[], None]) -> str:
+        try:
+            trial()
+        except (StoreUnavailable, QueryFailed) as error:
+            return str(error)
+        return ""
+
+    def _try_to_read(self) -> None:
+        database = self._settings.influx_database
+        for _ in self._reader.parts(Statement(f"SHOW MEASUREMENTS ON {identifier(database)} LIMIT 1", ())):
+            pass
+
+    def _try_to_write(self) -> None:
+        answer = self._server.probe()
+        verdict = judge(answer, self._clock())
+        if verdict.meaning is Meaning.HOLD:
+            raise unavailable(verdict, answer.status, self._server.url, self._settings.influx_database)
+
+    def close(self) -> None:
+        """Closes the connections; idempotent. Nothing waits here to be written."""
+        self._server.close()
