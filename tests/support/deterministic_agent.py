@@ -35,6 +35,9 @@ from tests.support.values import HostValues, host_series
 SPOOL_KEY = "deterministic"
 """Stands for the spool in the formula: a row keeps its values when it moves to another spool."""
 
+STARTED = "deterministic agent started"
+DRAINED = "drained"
+
 
 class Source:
     """The host: what a reader reads at the present tick."""
@@ -130,7 +133,7 @@ class DeterministicAgent:
         sampling.start()
         while not self.stopping.wait(0.05):
             if not sampling.is_alive() and not self.spool.figures().batches and not self.spool.trouble:
-                print("drained", flush=True)
+                print(DRAINED, flush=True)
                 self.stopping.wait()
         self.sender.stop(wire.Goodbye.STOP)
         self.spool.close()
@@ -174,6 +177,7 @@ def main() -> int:
     logs.set_up("info")
     if args.synchronous != "FULL":
         _weaken(args.synchronous)
+    print(STARTED, flush=True)
     agent = DeterministicAgent(args)
     signal.signal(signal.SIGTERM, lambda number, frame: agent.stopping.set())
     agent.run()

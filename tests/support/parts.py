@@ -9,6 +9,8 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.support.deterministic_agent import DRAINED, SPOOL_KEY, STARTED
+from tests.support.oracle import Ledger, read_ledger
 from tests.support.processes import Process, free_port
 
 FLEETWATCH = str(Path(sys.executable).with_name("fleetwatch"))
@@ -35,6 +37,37 @@ class Collector(Process):
 
     def _serves(self) -> bool:
         return serves(self.address)
+
+
+class DeterministicAgent(Process):
+    """A real agent fed by a formula (`deterministic_agent`); `options` are its command line's, by name.
+
+    The ledger lies in `folder`, the spool in `state_dir` or beside it.
+    """
+
+    def __init__(
+        self, host: str, collector: str, folder: Path, *, state_dir: Path | None = None, **options: object
+    ) -> None:
+        self.host, self.ledger_file = host, folder / f"{host}.ledger"
+        self.state_dir = state_dir or folder / f"{host}.state"
+        values = {
+            "host": host,
+            "collector": collector,
+            "ledger": self.ledger_file,
+            "state_dir": self.state_dir,
+            **options,
+        }
+        texts = [text for name, value in values.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+        super().__init__(host, [sys.executable, "-m", "tests.support.deterministic_agent", *texts], folder)
+
+    def ledger(self) -> Ledger:
+        """What it has issued and what its spool has accepted, up to now."""
+        return read_ledger(self.ledger_file, self.host, SPOOL_KEY)
+
+    @property
+    def drained(self) -> bool:
+        """Whether it has said, since its last start, that everything is sampled and acknowledged."""
+        return self.log.rpartition(STARTED)[2].count(f"{DRAINED}\n") > 0
 
 
 def environment(settings: Settings | None) -> dict[str, str]:
