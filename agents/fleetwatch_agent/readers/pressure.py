@@ -1,0 +1,37 @@
+"""Pressure stall information, from /proc/pressure (kernel's Documentation/accounting/psi.rst)."""
+
+from __future__ import annotations
+
+import re
+
+from fleetwatch_agent.readers.context import Context
+from fleetwatch_agent.samples import Reader, Series, Values
+
+READS = ("/proc/pressure/cpu, memory and io",)
+
+_FIELDS = ("avg10", "avg60", "avg300", "total")
+_LINE = re.compile(rb"(some|full) avg10=([\d.]+) avg60=([\d.]+) avg300=([\d.]+) total=(\d+)")
+
+
+def make(context: Context) -> Reader:
+    """One row of `pressure` per resource and type.
+
+    Raises:
+        OSError: the kernel was built or started without it.
+    """
+    files = context.files
+    series = {
+        (resource, kind): Series("pressure", (("resource", resource), ("type", kind.decode())), _FIELDS)
+        for resource in ("cpu", "memory", "io")
+        for kind in (b"some", b"full")
+    }
+    files.read("proc/pressure/cpu")
+
+    def read() -> Values:
+        readings: Values = []
+        for resource in ("cpu", "memory", "io"):
+            for kind, *numbers in _LINE.findall(files.read(f"proc/pressure/{resource}")):
+                readings.append((series[resource, kind], list(map(float, numbers))))
+        return readings
+
+    return read
