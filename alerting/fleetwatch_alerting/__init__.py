@@ -1,0 +1,1 @@
+"""Alerting: YAML rules, a pure engine, notifications that are not lost."""
