@@ -105,6 +105,7 @@ groups = sa.Table(
     sa.Column("receiver", sa.Text, primary_key=True),
     sa.Column("route", sa.Text, primary_key=True),
     sa.Column("group_key", sa.Text, primary_key=True),
+    sa.Column("labels", sa.JSON, nullable=False),
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("first_wanted_ms", sa.BigInteger),  # since when something is to be told that was not yet
     sa.Column("last_sent_ms", sa.BigInteger),

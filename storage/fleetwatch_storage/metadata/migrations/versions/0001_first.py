@@ -150,6 +150,7 @@ def _notification_state() -> None:
         sa.Column("receiver", sa.Text(), nullable=False),
         sa.Column("route", sa.Text(), nullable=False),
         sa.Column("group_key", sa.Text(), nullable=False),
+        sa.Column("labels", sa.JSON(), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
         sa.Column("first_wanted_ms", sa.BigInteger(), nullable=True),
         sa.Column("last_sent_ms", sa.BigInteger(), nullable=True),
