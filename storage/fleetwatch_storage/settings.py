@@ -48,4 +48,4 @@ class StoreSettings(InfluxSettings, RemoteSettings):
     store: Literal["embedded", "influx", "remote"] = setting(
         "embedded", "embedded: DuckDB in the data folder; influx: InfluxDB; remote: the collector's, to read"
     )
-    data_dir: Path = setting(Path("/var/lib/fleetwatch"), "folder of the embedded store and the metadata")
+    data_dir: Path = setting(Path("data"), "folder of the embedded store and the metadata")

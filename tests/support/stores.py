@@ -16,11 +16,13 @@ from fleetwatch_storage.influx.store import InfluxStore
 from fleetwatch_storage.metadata.database import open_database, sqlite_url
 from fleetwatch_storage.metadata.hosts import HostDirectory
 from fleetwatch_storage.query import Matcher, Query
+from fleetwatch_storage.remote import RemoteStore
 from fleetwatch_storage.settings import InfluxSettings
 from fleetwatch_storage.store import Health, SeriesKey, Store
 
 from tests.support import store_rows
 from tests.support.influxd import Influxd
+from tests.support.served_store import served
 from tests.support.store_rows import Row, Rows
 
 OpenStore = Callable[[Path, HostDirectory], AbstractContextManager[Store]]
@@ -114,7 +116,16 @@ def _influx1(folder: Path, hosts: HostDirectory) -> Iterator[Store]:
         yield store
 
 
+@contextmanager
+def _remote(folder: Path, hosts: HostDirectory) -> Iterator[Store]:
+    stored = ReferenceStore(hosts)
+    with served(folder, stored, hosts) as collector, closing(RemoteStore(f"127.0.0.1:{collector.port}")) as store:
+        store.write = stored.write  # type: ignore[method-assign]  # text passes the Import service in process_top only
+        yield store
+
+
 ENGINES: dict[str, OpenStore] = {
     "reference": _reference,
     "influx1": _influx1,
+    "remote": _remote,
 }
