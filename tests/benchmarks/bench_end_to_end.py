@@ -123,7 +123,6 @@ async def test_points_per_cpu_second_at_100_1000_and_10000_agents(tmp_path: Path
 
     for place, load in enumerate(loads):
         with Collector(tmp_path / str(place)) as collector:
-            assert isinstance(collector, Collector)
             measured.append(await measure(collector, load))
 
     report = table(measured)
@@ -142,7 +141,6 @@ async def test_ten_thousand_agents_come_back_after_a_restart(tmp_path: Path) -> 
     load = Load(10_000, 10.0, 1, seconds=120.0)
 
     with Collector(tmp_path) as collector:
-        assert isinstance(collector, Collector)
         processes = LoadProcesses(load.arguments(collector))
         await processes.start()
         try:

@@ -1,7 +1,7 @@
 """A real agent whose host is a formula: the product's own sampler, spool and sender, fed by `values` instead of /proc.
 
 `python -m tests.support.deterministic_agent` runs one. It writes a ledger of every row (see `oracle`), prints `drained`
-when it has sampled its rows and its spool is empty, and can be killed at any time and started again with the same
+when it samples no more and its spool is empty, and can be killed at any time and started again with the same
 arguments. With `--synchronous` the spool's guard against power cuts is switched off: the negative control.
 """
 
@@ -78,7 +78,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--host", required=True)
     parser.add_argument("--collector", required=True, help="HOST:PORT")
-    parser.add_argument("--rows", type=int, default=1 << 60, help="rows to sample in all its lives")
+    parser.add_argument("--until", type=Path, required=True, help="samples until this file exists")
     parser.add_argument("--interval-ms", type=int, default=100)
     parser.add_argument("--gather-ms", type=int, default=400)
     parser.add_argument("--spool-bytes", type=int, default=256 << 20)
@@ -127,7 +127,7 @@ class DeterministicAgent:
         return Sender(contact, introduction, self.spool, self.clocks, session)
 
     def run(self) -> None:
-        """Samples its rows, sends them, says when nothing is left; ends on SIGTERM."""
+        """Samples and sends, says when nothing is left; ends on SIGTERM."""
         self.sender.start()
         sampling = threading.Thread(target=self._sample, daemon=True)
         sampling.start()
@@ -141,7 +141,7 @@ class DeterministicAgent:
     def _sample(self) -> None:
         interval_s, due = self._args.interval_ms / 1000, time.monotonic()
         self.sampler.prime()
-        while self.source.tick < self._args.rows and not self.stopping.is_set():
+        while not self._args.until.exists() and not self.stopping.is_set():
             self.sampler.tick()
             due = max(due + interval_s, time.monotonic())
             time.sleep(max(0.0, due - time.monotonic()))

@@ -50,10 +50,12 @@ class DeterministicAgent(Process):
     ) -> None:
         self.host, self.ledger_file = host, folder / f"{host}.ledger"
         self.state_dir = state_dir or folder / f"{host}.state"
-        values = {
+        self._until = folder / f"{host}.until"
+        values: dict[str, object] = {
             "host": host,
             "collector": collector,
             "ledger": self.ledger_file,
+            "until": self._until,
             "state_dir": self.state_dir,
             **options,
         }
@@ -63,6 +65,10 @@ class DeterministicAgent(Process):
     def ledger(self) -> Ledger:
         """What it has issued and what its spool has accepted, up to now."""
         return read_ledger(self.ledger_file, self.host, SPOOL_KEY)
+
+    def sample_no_more(self) -> None:
+        """The rows so far are all there will be."""
+        self._until.touch()
 
     @property
     def drained(self) -> bool:

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from tests.support.conditions import wait_until
 
@@ -66,7 +67,7 @@ class Process:
         """Whether it was started and has not ended."""
         return self._child is not None and self._child.poll() is None
 
-    def start(self) -> Process:
+    def start(self) -> Self:
         """Starts it and waits until it is ready."""
         self.launch()
         wait_until(self._is_ready, within_s=self._ready_within_s, what=f"{self.name} ready")
@@ -139,8 +140,9 @@ class Process:
         """CPU and memory of the running process with its children."""
         return usage(self.pid)
 
-    def __enter__(self) -> Process:
-        return self.start()
+    def __enter__(self) -> Self:
+        self.start()
+        return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
