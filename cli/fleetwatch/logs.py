@@ -13,6 +13,13 @@ import structlog
 LEVELS = ("debug", "info", "warning", "error")
 
 
+def level_of(wanted: str, *, quiet_on_terminal: bool = False) -> str:
+    """The level meant by a setting that may be "auto": info, but only warnings where a person looks at something else."""
+    if wanted != "auto":
+        return wanted
+    return "warning" if quiet_on_terminal and sys.stderr.isatty() else "info"
+
+
 def set_up_logs(level: str, form: str) -> None:
     """Events at least as grave as `level`; `form` is "logfmt", "json" or "auto" (colours on a terminal, else logfmt).
 
@@ -21,7 +28,7 @@ def set_up_logs(level: str, form: str) -> None:
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.format_exc_info,
     ]
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -36,7 +43,7 @@ def set_up_logs(level: str, form: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
-    for library in ("uvicorn", "grpc", "apscheduler", "httpx", "asyncio", "urllib3"):
+    for library in ("alembic", "uvicorn", "grpc", "apscheduler", "httpx", "asyncio", "urllib3"):
         logging.getLogger(library).setLevel(max(number, logging.WARNING))
 
 
@@ -44,5 +51,5 @@ def _renderer(form: str) -> Callable[..., str | bytes]:
     if form == "json":
         return structlog.processors.JSONRenderer(ensure_ascii=False)
     if form == "logfmt" or not sys.stderr.isatty():
-        return structlog.processors.LogfmtRenderer(key_order=["ts", "level", "event"], bool_as_flag=False)
+        return structlog.processors.LogfmtRenderer(key_order=["time", "level", "event"], bool_as_flag=False)
     return structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ, event_key="event")

@@ -66,7 +66,4 @@ def unreachable(address: str, error: StoreUnavailable) -> str:
     """What to say when a collector does not answer, and what to do."""
     if error.reason != "down":
         return f"the collector at {address}: {error}"
-    return (
-        f"no collector answers at {address} ({error}): start one with `fleetwatch up`, "
-        "or name it with --collector HOST:PORT"
-    )
+    return f"no collector answers at {address}: start one with `fleetwatch up`, or name it with --collector HOST:PORT"

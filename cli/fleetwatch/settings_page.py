@@ -10,18 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fleetwatch.settings import server_settings_classes
 from fleetwatch_agent.settings import AgentSettings
+
+from fleetwatch.settings import server_settings_classes
 
 HEAD = """\
 # Settings
 
 This page is written from the code by `make settings-page`; a test holds the two together.
 
-A process reads one flat TOML file, named by `--config` or `FLEETWATCH_CONFIG`. What the command line says comes first, then the
-environment, `FLEETWATCH_` and the key in capitals, then the file, then the default. The server parts of one machine may
-share one file; the agent has its own. An unknown key, a value of the wrong kind or a secret that others can read ends the
-process with exit code 2 and a sentence that names file, key and value.
+A process reads one flat TOML file, named by `--config` or `FLEETWATCH_CONFIG`. What the command line says comes first,
+then the environment, `FLEETWATCH_` and the key in capitals, then the file, then the default. The server parts of one
+machine may share one file; the agent has its own. An unknown key, a value of the wrong kind or a secret that others can
+read ends the process with exit code 2 and a sentence that names file, key and value.
 
 Durations are written `500ms`, `10s`, `5m`, `1h30m`, `7d`; sizes `1048576`, `256Mi`, `2G`; lists as TOML arrays, in the
 environment with commas between; maps as TOML tables, in the environment `key=value,key=value`. Secrets are files,
@@ -49,8 +50,13 @@ def _section(cls: type[Any]) -> Iterator[str]:
     kinds = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         unit = str(field.metadata.get("unit", ""))
-        meaning = str(field.metadata["meaning"]).replace("|", "\\|")
-        yield f"| `{field.name}` | {unit or kind_text(kinds[field.name])} | {default_text(field.default, unit)} | {meaning} |"
+        cells = (
+            f"`{field.name}`",
+            unit or kind_text(kinds[field.name]),
+            default_text(field.default, unit),
+            str(field.metadata["meaning"]).replace("|", "\\|"),
+        )
+        yield f"| {' | '.join(cells)} |"
     yield ""
 
 

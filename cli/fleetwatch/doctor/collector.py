@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from fleetwatch_storage.store import Health, StoreReader
 
 SILENT_INTERVALS = 6
+UNREACHED = "remote"
+"""The engine of a remote store that could not ask its collector; an answer names the collector's engine."""
 
 
 def check_collector(reader: StoreReader, address: str, listens_at: str) -> Iterator[Finding]:
     """Whether a collector answers at `address` and its store works; `listens_at` is where one of ours would listen."""
     health = reader.health()
-    if not health.engine:
-        yield wrong("collector", f"nobody answers at {address}: {health.detail}", "start it: fleetwatch up")
+    if health.engine == UNREACHED:
+        yield wrong("collector", health.detail, "start one: fleetwatch up")
         if address == listens_at:
             yield from ports.could_listen("agents' port", listens_at, "grpc")
         return

@@ -62,6 +62,14 @@ def in_words(error: OSError, port: int, name: str) -> str:
     return error.strerror or str(error)
 
 
+def reach(address: str, port: int) -> str:
+    """How this machine itself connects to what listens on an address: any address is reached on loopback."""
+    host, _ = split_address(address, "address")
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
+    found = loopback.get(host, host)
+    return f"[{found}]:{port}" if ":" in found else f"{found}:{port}"
+
+
 def shown(address: str, port: int) -> str:
     """The address as a person uses it, with the port that was really taken."""
     return f"{address.rpartition(':')[0]}:{port}"

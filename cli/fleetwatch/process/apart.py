@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from fleetwatch_agent.settings import AgentSettings
-
-from fleetwatch.process.addresses import check_free, shown
+from fleetwatch.process import vitals
+from fleetwatch.process.addresses import check_free, reach, shown
 from fleetwatch.process.foundation import Foundation, foundation
 from fleetwatch.process.parts import Parts
 from fleetwatch.process.stopping import stop_signals
-from fleetwatch.process.vitals import VitalsWriter, prometheus, store_vitals
 from fleetwatch.settings import ProcessSettings, Source
 
 STOP_S = 6.0
@@ -39,15 +37,15 @@ async def run_collector(source: Source, announce: Announce) -> None:
     with stop_signals() as stop, foundation(source) as base:
         async with Parts() as parts:
             collector = Collector(listens, base.store, base.directory)
-            vitals = {
+            figures: dict[str, vitals.Vitals] = {
                 "fleetwatch_collector": collector.vitals,
-                "fleetwatch_store": functools.partial(store_vitals, base.store),
+                "fleetwatch_store": functools.partial(vitals.of_store, base.store),
             }
-            parts.serve_machines(
-                process.machine_http, functools.partial(prometheus, vitals), functools.partial(readiness, base)
-            )
+            metrics = functools.partial(vitals.prometheus, figures)
+            parts.serve_machines(process.machine_http, metrics, functools.partial(readiness, base))
             await parts.start("collector", collector, STOP_S)
-            parts.write_vitals(VitalsWriter(vitals, AgentSettings().host_name, collector.store, process.vitals_interval))
+            write = parts.importer(reach(listens.grpc, collector.port), listens.token_file)
+            parts.write_vitals(figures, write, process.vitals_interval)
             announce(f"the collector takes agents at {shown(listens.grpc, collector.port)}")
             await stop.wait()
 
@@ -56,25 +54,22 @@ async def run_alerting(source: Source, announce: Announce) -> None:
     """The alert manager, until a signal.
 
     Raises:
-        ConfigError: a setting, a rule file, a folder or a store that cannot be used.
+        ConfigError: a setting, a folder or a store that cannot be used.
+        RuleFileError: a rule file that cannot be used.
     """
     from fleetwatch_alerting.manager import AlertManager
     from fleetwatch_alerting.settings import AlertingSettings
-
-    from fleetwatch.process.sending import frames_over
 
     process = source.read(ProcessSettings)
     with stop_signals() as stop, foundation(source, beside_collector=True) as base:
         async with Parts() as parts:
             manager = AlertManager(source.read(AlertingSettings), base.store, base.database)
-            vitals = {"fleetwatch_alerting": manager.vitals}
-            parts.serve_machines(
-                process.machine_http, functools.partial(prometheus, vitals), functools.partial(readiness, base)
-            )
+            figures: dict[str, vitals.Vitals] = {"fleetwatch_alerting": manager.vitals}
+            metrics = functools.partial(vitals.prometheus, figures)
+            parts.serve_machines(process.machine_http, metrics, functools.partial(readiness, base))
             await parts.start("alerting", manager, STOP_S)
-            write = frames_over(base)
-            parts.write_vitals(VitalsWriter(vitals, AgentSettings().host_name, write, process.vitals_interval))
-            announce("the alert manager runs")
+            parts.write_vitals(figures, base.store.write, process.vitals_interval)
+            announce(f"the alert manager evaluates {len(manager.rules.enabled)} rules")
             await stop.wait()
 
 
@@ -87,12 +82,15 @@ async def run_dashboard(source: Source, announce: Announce) -> None:
     from fleetwatch_dashboard.app import create_app
     from fleetwatch_dashboard.server import DashboardServer
     from fleetwatch_dashboard.settings import DashboardSettings
+    from fleetwatch_storage.remote import RemoteLive, remote_options
 
     shows = source.read(DashboardSettings)
     check_free(shows.http, "http")
     with stop_signals() as stop, foundation(source, beside_collector=True) as base:
         async with Parts() as parts:
-            server = DashboardServer(create_app(shows, base.store, live_of(base), base.database), shows)
+            live = RemoteLive(base.settings.collector, remote_options(base.settings))
+            parts.push_async_callback(live.close)
+            server = DashboardServer(create_app(shows, base.store, live, base.database), shows)
             await parts.start("dashboard", server, STOP_S)
             announce(f"the page is at http://{shown(shows.http, server.port)}")
             await stop.wait()

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetwatch_agent.settings import AgentSettings
 from fleetwatch_alerting.manager import AlertManager
 from fleetwatch_alerting.settings import AlertingSettings
 from fleetwatch_collector.service import Collector
@@ -16,12 +15,12 @@ from fleetwatch_dashboard.app import create_app
 from fleetwatch_dashboard.server import DashboardServer
 from fleetwatch_dashboard.settings import DashboardSettings
 
-from fleetwatch.process.addresses import check_free, shown
+from fleetwatch.process import vitals
+from fleetwatch.process.addresses import check_free, reach, shown
 from fleetwatch.process.foundation import Foundation, foundation
 from fleetwatch.process.local_agent import LocalAgent, agent_arguments
 from fleetwatch.process.parts import Parts
 from fleetwatch.process.stopping import stop_signals
-from fleetwatch.process.vitals import VitalsWriter, read, store_vitals
 from fleetwatch.settings import ProcessSettings, Source
 
 AGENT_STOP_S, COLLECTOR_STOP_S, ALERTING_STOP_S, DASHBOARD_STOP_S = 2.5, 3.0, 1.5, 1.5
@@ -45,6 +44,7 @@ async def run_everything(source: Source, announce: Callable[[Running], None]) ->
 
     Raises:
         ConfigError: a setting, a taken port, a folder or a store that cannot be used.
+        RuleFileError: a rule file that cannot be used.
     """
     check_free(source.read(CollectorSettings).grpc, "grpc")
     check_free(source.read(DashboardSettings).http, "http")
@@ -56,26 +56,23 @@ async def run_everything(source: Source, announce: Callable[[Running], None]) ->
 
 async def _start(source: Source, base: Foundation, parts: Parts) -> Running:
     process, listens = source.read(ProcessSettings), source.read(CollectorSettings)
+    shows = source.read(DashboardSettings)
     collector = Collector(listens, base.store, base.directory)
     manager = AlertManager(source.read(AlertingSettings), base.store, base.database)
-    vitals = {
+    figures: dict[str, vitals.Vitals] = {
         "fleetwatch_collector": collector.vitals,
-        "fleetwatch_store": functools.partial(store_vitals, base.store),
+        "fleetwatch_store": functools.partial(vitals.of_store, base.store),
         "fleetwatch_alerting": manager.vitals,
     }
-    shows = source.read(DashboardSettings)
-    app = create_app(shows, base.store, collector.live, base.database, vitals=functools.partial(read, vitals))
+    app = create_app(shows, base.store, collector.live, base.database, vitals=functools.partial(vitals.read, figures))
     server = DashboardServer(app, shows)
     await parts.start("dashboard", server, DASHBOARD_STOP_S)
     await parts.start("alerting", manager, ALERTING_STOP_S)
     await parts.start("collector", collector, COLLECTOR_STOP_S)
+    agents = reach(listens.grpc, collector.port)
     if process.agent:
-        arguments = agent_arguments(process, listens.token_file, collector.port, base.settings.data_dir)
+        arguments = agent_arguments(process, agents, listens.token_file, base.settings.data_dir)
         await parts.start("agent", LocalAgent(arguments), AGENT_STOP_S)
-    parts.write_vitals(VitalsWriter(vitals, AgentSettings().host_name, collector.store, process.vitals_interval))
-    return Running(
-        page=f"http://{shown(shows.http, server.port)}",
-        agents=shown(listens.grpc, collector.port),
-        data_dir=base.settings.data_dir,
-        engine=base.settings.store,
-    )
+    parts.write_vitals(figures, parts.importer(agents, listens.token_file), process.vitals_interval)
+    page = f"http://{shown(shows.http, server.port)}"
+    return Running(page, shown(listens.grpc, collector.port), base.settings.data_dir, base.settings.store)

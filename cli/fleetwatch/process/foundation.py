@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleetwatch_proto.settings import ConfigError
 from fleetwatch_storage.errors import StoreUnavailable
@@ -18,7 +18,6 @@ from fleetwatch.process.folder import prepare
 from fleetwatch.settings import ProcessSettings, Source
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
     from fleetwatch_storage.store import Store
 
 
@@ -27,7 +26,7 @@ class Foundation:
     """Opened, in use, closed by whoever opened it."""
 
     settings: StoreSettings
-    database: sa.Engine
+    database: Any  # what open_database returns: an engine of SQLAlchemy, which only storage knows
     directory: HostDirectory
     store: Store
 

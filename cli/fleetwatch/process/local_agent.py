@@ -36,10 +36,10 @@ def command(arguments: Sequence[str]) -> list[str]:
     ]
 
 
-def agent_arguments(process: ProcessSettings, token_file: Path | None, port: int, data_dir: Path) -> list[str]:
+def agent_arguments(process: ProcessSettings, collector: str, token_file: Path | None, data_dir: Path) -> list[str]:
     """What the agent of this host is told: the collector of this process, and a state folder beside the store."""
     state_dir = process.agent_state_dir or data_dir / "agent"
-    arguments = ["run", "--collector", f"127.0.0.1:{port}", "--state-dir", str(state_dir)]
+    arguments = ["run", "--collector", collector, "--state-dir", str(state_dir)]
     arguments += ["--interval", f"{process.agent_interval:g}s"]
     if token_file is not None:
         arguments += ["--token-file", str(token_file)]

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
+
+from fleetwatch_agent.settings import AgentSettings
+from fleetwatch_proto.settings import load, read_secret
+from fleetwatch_storage.remote import RemoteOptions, RemoteStore
 
 from fleetwatch.process.machine_http import MachineHttp, Metrics, Readiness
 from fleetwatch.process.stopping import stop_within
-from fleetwatch.process.vitals import VitalsWriter
+from fleetwatch.process.vitals import Vitals, VitalsWriter, Write
 
 
 class Part(Protocol):
@@ -30,10 +36,18 @@ class Parts(contextlib.AsyncExitStack):
         self.push_async_callback(functools.partial(stop_within, name, part.stop, stop_s))
         await part.start()
 
-    def write_vitals(self, writer: VitalsWriter) -> None:
-        """Stores the process's own measurements until the parts stop."""
-        task = asyncio.create_task(writer.run(), name="vitals")
+    def write_vitals(self, figures: Mapping[str, Vitals], write: Write, interval_s: float) -> None:
+        """Stores the process's own measurements, under the name its host's agent uses, until the parts stop."""
+        host = load(AgentSettings).host_name
+        task = asyncio.create_task(VitalsWriter(figures, host, write, interval_s).run(), name="vitals")
         self.callback(task.cancel)
+
+    def importer(self, collector: str, token_file: Path | None) -> Write:
+        """Writes through a collector: its commit thread is the store's only writer, also within its own process."""
+        token = read_secret(token_file) if token_file else ""
+        remote = RemoteStore(collector, RemoteOptions(token, within_s=10.0))
+        self.callback(remote.close)
+        return remote.write
 
     def serve_machines(self, address: str, metrics: Metrics, readiness: Readiness) -> None:
         """/metrics, /healthz and /readyz at `address`; nothing when it is empty.

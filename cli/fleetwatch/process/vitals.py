@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import structlog
 from fleetwatch_storage.errors import StorageError
 from fleetwatch_storage.frames import Frame
+from fleetwatch_storage.store import StoreReader
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +25,27 @@ Write = Callable[[list[Frame]], None]
 def read(parts: Mapping[str, Vitals]) -> dict[str, dict[str, float]]:
     """Measurement to fields of every part that has something to say."""
     return {name: fields for name, vitals in parts.items() if (fields := dict(vitals()))}
+
+
+@runtime_checkable
+class WithVitals(Protocol):
+    """A store that knows more about itself than the seam asks for."""
+
+    def vitals(self) -> Mapping[str, float]:
+        """The fields of `fleetwatch_store`."""
+
+
+def of_store(store: StoreReader) -> dict[str, float]:
+    """What can be said of any store, and what this one says of itself."""
+    own = store.vitals() if isinstance(store, WithVitals) else {}
+    return {"writable": float(store.health().writable), **own}
+
+
+def prometheus(parts: Mapping[str, Vitals]) -> bytes:
+    """The figures of all parts as Prometheus text."""
+    from fleetwatch_dashboard.metrics import prometheus_text
+
+    return prometheus_text(read(parts)).encode()
 
 
 def to_frame(measurement: str, host: str, fields: Mapping[str, float], now_ms: int) -> Frame:

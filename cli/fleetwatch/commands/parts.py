@@ -1,0 +1,88 @@
+"""`fleetwatch collector`, `fleetwatch alerting`, `fleetwatch dashboard`: the parts as processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fleetwatch.commands.options import config_option, data_dir_option, log_options
+
+machine_option = click.option(
+    "--machine-http", metavar="ADDRESS:PORT", help="Where /metrics, /healthz and /readyz are; default: nowhere."
+)
+store_option = click.option(
+    "--store",
+    type=click.Choice(["embedded", "influx", "remote"]),
+    help="Default: embedded, which belongs to the collector; the other parts read it through the collector.",
+)
+collector_option = click.option("--collector", metavar="HOST:PORT", help="The collector whose store is read.")
+token_option = click.option(
+    "--collector-token-file", type=click.Path(path_type=Path, dir_okay=False), help="The token it asks for."
+)
+
+
+@click.command("collector")
+@data_dir_option
+@click.option("--grpc", metavar="ADDRESS:PORT", help="Where agents connect; default: 127.0.0.1:7400.")
+@click.option("--store", type=click.Choice(["embedded", "influx"]), help="Where samples are kept; default: embedded.")
+@click.option("--token-file", type=click.Path(path_type=Path, dir_okay=False), help="What agents must show.")
+@machine_option
+@log_options
+@config_option
+def collector_command(config: Path | None, **given: Any) -> None:
+    """Takes samples from agents, stores and acknowledges them, answers queries.
+
+    \b
+    fleetwatch collector --grpc 0.0.0.0:7400 --token-file /etc/fleetwatch/token
+    """
+    _run("run_collector", config, given)
+
+
+@click.command("alerting")
+@data_dir_option
+@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="Alert rules (YAML).")
+@store_option
+@collector_option
+@token_option
+@machine_option
+@log_options
+@config_option
+def alerting_command(config: Path | None, **given: Any) -> None:
+    """Evaluates rules and sends notifications.
+
+    \b
+    fleetwatch alerting --rules rules.yaml --collector monitor-1:7400 --collector-token-file token
+    """
+    _run("run_alerting", config, given)
+
+
+@click.command("dashboard")
+@data_dir_option
+@click.option("--http", metavar="ADDRESS:PORT", help="Pages and HTTP API; default: 127.0.0.1:7480.")
+@store_option
+@collector_option
+@token_option
+@log_options
+@config_option
+def dashboard_command(config: Path | None, **given: Any) -> None:
+    """Serves pages and the HTTP API.
+
+    \b
+    fleetwatch dashboard --collector 127.0.0.1:7400
+    """
+    _run("run_dashboard", config, given)
+
+
+def _run(name: str, config: Path | None, given: dict[str, Any]) -> None:
+    from fleetwatch.logs import set_up_logs
+    from fleetwatch.settings import ProcessSettings, source
+
+    where = source(config, given)
+    process = where.read(ProcessSettings)
+    set_up_logs(process.log_level, process.log_format)
+    from fleetwatch.process import apart
+
+    asyncio.run(getattr(apart, name)(where, click.echo))
