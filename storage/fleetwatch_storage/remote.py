@@ -141,6 +141,17 @@ class RemoteStore:
         if reply.rejected_lines:
             raise _rejected(b"".join(pieces).split(b"\n"), reply)
 
+    def write_lines(self, text: bytes, precision: str = "ns") -> import_pb2.WriteReply:
+        """Line protocol as it is; returns when its good lines are durable, naming the bad ones by number.
+
+        Raises:
+            QueryFailed: the collector refuses the writer or the precision.
+            StoreUnavailable: nothing is promised; the same text may be written again.
+        """
+        pieces = (text[start : start + CHUNK_BYTES] for start in range(0, len(text), CHUNK_BYTES))
+        with self._translated(StoreUnavailable):
+            return self._import.Write(_chunks(pieces, precision), **self._call())
+
     def close(self) -> None:
         """Closes the connection; idempotent."""
         self._channel.close()
@@ -182,9 +193,9 @@ def _frame(message: query_pb2.FrameMessage) -> Frame:
     return messages.frame_from_message(message)
 
 
-def _chunks(pieces: Iterable[bytes]) -> Iterator[import_pb2.WriteChunk]:
+def _chunks(pieces: Iterable[bytes], precision: str = "ms") -> Iterator[import_pb2.WriteChunk]:
     for piece in pieces:
-        yield import_pb2.WriteChunk(lines=piece, precision="ms")
+        yield import_pb2.WriteChunk(lines=piece, precision=precision)
 
 
 def _rejected(lines: Sequence[bytes], reply: import_pb2.WriteReply) -> WriteRejected:
