@@ -14,7 +14,7 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 def level_of(wanted: str, *, quiet_on_terminal: bool = False) -> str:
-    """The level meant by a setting that may be "auto": info, but only warnings where a person looks at something else."""
+    """The level meant by a setting that may be "auto": info, but warning where a person looks at something else."""
     if wanted != "auto":
         return wanted
     return "warning" if quiet_on_terminal and sys.stderr.isatty() else "info"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import click
+from fleetwatch_alerting.errors import RuleFileError
 from fleetwatch_proto.settings import ConfigError
 from fleetwatch_storage.errors import StorageError
 
@@ -77,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted", INTERRUPTED)
-    except ConfigError as error:
+    except (ConfigError, RuleFileError) as error:
         return _say(str(error), USAGE)
     except BrokenPipeError:
         return _reader_went_away()

@@ -17,8 +17,8 @@ T = TypeVar("T")
 class ProcessSettings:
     """What concerns a process as a whole."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = setting(
-        "info", "events less grave than this are not logged"
+    log_level: Literal["auto", "debug", "info", "warning", "error"] = setting(
+        "auto", "less grave events are not logged; auto: info, but warning for `fleetwatch up` on a terminal"
     )
     log_format: Literal["auto", "logfmt", "json"] = setting(
         "auto", "auto: colours on a terminal, logfmt elsewhere; json: one object per line"

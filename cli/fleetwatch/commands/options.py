@@ -26,7 +26,7 @@ data_dir_option = click.option(
 def log_options(function: F) -> F:
     """`--log-level` and `--log-format`."""
     for option in (
-        click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Default: info."),
+        click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="What is logged."),
         click.option(
             "--log-format",
             type=click.Choice(["auto", "logfmt", "json"]),

@@ -77,12 +77,12 @@ def dashboard_command(config: Path | None, **given: Any) -> None:
 
 
 def _run(name: str, config: Path | None, given: dict[str, Any]) -> None:
-    from fleetwatch.logs import set_up_logs
+    from fleetwatch.logs import level_of, set_up_logs
     from fleetwatch.settings import ProcessSettings, source
 
     where = source(config, given)
     process = where.read(ProcessSettings)
-    set_up_logs(process.log_level, process.log_format)
+    set_up_logs(level_of(process.log_level), process.log_format)
     from fleetwatch.process import apart
 
     asyncio.run(getattr(apart, name)(where, click.echo))

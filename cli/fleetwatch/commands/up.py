@@ -38,15 +38,16 @@ def up_command(config: Path | None, no_agent: bool, **given: Any) -> None:
     Exit codes: 0 stopped as asked, 1 something failed while running, 2 wrong settings, a taken port, a folder or a
     store that cannot be used.
     """
-    from fleetwatch.logs import set_up_logs
+    from fleetwatch.logs import level_of, set_up_logs
     from fleetwatch.settings import ProcessSettings, source
 
     where = source(config, {**given, "agent": False if no_agent else None})
     process = where.read(ProcessSettings)
-    set_up_logs(process.log_level, process.log_format)
+    level = level_of(process.log_level, quiet_on_terminal=True)
+    set_up_logs(level, process.log_format)
     from fleetwatch.process.everything import run_everything
 
-    asyncio.run(run_everything(where, announce))
+    asyncio.run(run_everything(where, announce, agent_log_level=level))
 
 
 def announce(running: Running) -> None:

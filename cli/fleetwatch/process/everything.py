@@ -37,7 +37,7 @@ class Running:
     engine: str
 
 
-async def run_everything(source: Source, announce: Callable[[Running], None]) -> None:
+async def run_everything(source: Source, announce: Callable[[Running], None], *, agent_log_level: str) -> None:
     """Runs until a signal; `announce` is called once the page answers and the agent is started.
 
     Parts start in the order store, dashboard, alerting, collector, agent and stop in the reverse.
@@ -50,11 +50,11 @@ async def run_everything(source: Source, announce: Callable[[Running], None]) ->
     check_free(source.read(DashboardSettings).http, "http")
     with stop_signals() as stop, foundation(source) as base:
         async with Parts() as parts:
-            announce(await _start(source, base, parts))
+            announce(await _start(source, base, parts, agent_log_level))
             await stop.wait()
 
 
-async def _start(source: Source, base: Foundation, parts: Parts) -> Running:
+async def _start(source: Source, base: Foundation, parts: Parts, agent_log_level: str) -> Running:
     process, listens = source.read(ProcessSettings), source.read(CollectorSettings)
     shows = source.read(DashboardSettings)
     collector = Collector(listens, base.store, base.directory)
@@ -72,7 +72,7 @@ async def _start(source: Source, base: Foundation, parts: Parts) -> Running:
     agents = reach(listens.grpc, collector.port)
     if process.agent:
         arguments = agent_arguments(process, agents, listens.token_file, base.settings.data_dir)
-        await parts.start("agent", LocalAgent(arguments), AGENT_STOP_S)
+        await parts.start("agent", LocalAgent(arguments, agent_log_level), AGENT_STOP_S)
     parts.write_vitals(figures, parts.importer(agents, listens.token_file), process.vitals_interval)
     page = f"http://{shown(shows.http, server.port)}"
     return Running(page, shown(listens.grpc, collector.port), base.settings.data_dir, base.settings.store)

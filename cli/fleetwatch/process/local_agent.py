@@ -51,8 +51,9 @@ def agent_arguments(process: ProcessSettings, collector: str, token_file: Path |
 class LocalAgent:
     """Keeps one agent process running from `start` to `stop`. Used on the event loop of the process that owns it."""
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], log_level: str) -> None:
         self._command = command(arguments)
+        self._environment = os.environ | {"FLEETWATCH_LOG_LEVEL": log_level}
         self._child: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self.restarts = 0
@@ -82,7 +83,7 @@ class LocalAgent:
     async def _spawn(self) -> asyncio.subprocess.Process:
         # A session of its own: Ctrl-C on the terminal reaches only us, and we stop the agent in our order.
         return await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+            *self._command, stdin=asyncio.subprocess.DEVNULL, start_new_session=True, env=self._environment
         )
 
     async def _keep(self) -> None:
