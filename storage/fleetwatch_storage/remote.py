@@ -150,7 +150,8 @@ class RemoteStore:
         """
         pieces = (text[start : start + CHUNK_BYTES] for start in range(0, len(text), CHUNK_BYTES))
         with self._translated(StoreUnavailable):
-            return self._import.Write(_chunks(pieces, precision), **self._call())
+            reply: import_pb2.WriteReply = self._import.Write(_chunks(pieces, precision), **self._call())
+        return reply
 
     def close(self) -> None:
         """Closes the connection; idempotent."""
