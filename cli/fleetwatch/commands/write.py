@@ -28,8 +28,8 @@ def write_command(context: click.Context, /, output: str, config: Path | None, p
     fleetwatch write < samples.txt
     echo 'backup,job=db duration=12.5,ok=1' | fleetwatch write
 
-    A line without a host tag belongs to this host, one without a time to now. Wrong lines are named by number, the others are
-    stored.
+    A line without a host tag belongs to this host, one without a time to now. Wrong lines are named by number, the
+    others are stored.
 
     Exit codes: 0 every line is stored, 1 some are not.
     """
@@ -43,8 +43,9 @@ def write_command(context: click.Context, /, output: str, config: Path | None, p
     settings = remote_settings(source(config, reach))
     store, written = RemoteStore(settings.collector, remote_options(settings)), Written()
     send = functools.partial(store.write_lines, precision=precision)
+    stdin = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115 - not ours to close, and not a path
     try:
-        write_all(sys.stdin.buffer, send, _tell, written)
+        write_all(stdin, send, _tell, written)
     except StoreUnavailable as error:
         raise Problem(f"{unreachable(settings.collector, error)}; {_uncertain(written)}") from error
     finally:
