@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fleetwatch_storage.errors import QueryFailed, StoreUnavailable
-from fleetwatch_storage.frames import Frame, Numbers, TagSet, Texts
+from fleetwatch_storage.frames import Frame, Numbers, TagSet, Texts, Times
 
 _ROWS_AT_A_TIME = 20_000
 
@@ -64,7 +63,7 @@ class Rows:
         self._tagsets: dict[TagSet, int] = {}
         self._where: list[tuple[int, int, int]] = []
         self._waiting: list[list[Any]] = []
-        self._times: list[npt.NDArray[np.int64]] = []
+        self._times: list[Times] = []
         self._values: list[list[Numbers | Texts]] = [[] for _ in columns]
         self.count = 0
 
@@ -93,7 +92,7 @@ class Rows:
         if not self._waiting:
             return
         times, *columns = zip(*self._waiting, strict=True)
-        self._times.append(np.array(times, np.int64))
+        self._times.append(_times(times))
         for values, column in zip(self._values, columns, strict=True):
             values.append(_column(column))
         self._waiting = []
@@ -116,6 +115,13 @@ class Rows:
         )
 
 
+def _times(values: Sequence[Any]) -> Times:
+    try:
+        return np.array(values, np.int64).reshape(len(values))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise StoreUnavailable(f"InfluxDB gave times that are none: {error}") from error
+
+
 def _column(values: Sequence[Any]) -> Numbers | Texts:
     kind = next((type(value) for value in values if value is not None), float)
     if kind is str:
@@ -123,9 +129,12 @@ def _column(values: Sequence[Any]) -> Numbers | Texts:
         texts[:] = values
         return texts
     try:
-        return np.array(values, np.float64)
+        numbers = np.array(values, np.float64)
     except (ValueError, TypeError) as error:
         raise StoreUnavailable(f"InfluxDB gave values that are neither numbers nor text: {error}") from error
+    if numbers.ndim != 1:
+        raise StoreUnavailable("InfluxDB gave lists in place of values")
+    return numbers
 
 
 def _joined(pieces: list[Numbers | Texts]) -> Numbers | Texts:
