@@ -79,13 +79,40 @@ def select(frame: Frame, query: Query, host_tags: HostTags) -> Frame:
     return take(frame, np.flatnonzero(keep[of_row]))
 
 
+def joined(parts: Sequence[Frame]) -> Frame:
+    """The rows of frames that have the same fields after each other; names may be there more than once."""
+    if len(parts) == 1:
+        return parts[0]
+    hosts, tagsets = [len(part.hosts) for part in parts], [len(part.tagsets) for part in parts]
+    return replace(
+        parts[0],
+        time=np.concatenate([part.time for part in parts]),
+        host=np.concatenate([part.host + sum(hosts[:place]) for place, part in enumerate(parts)], dtype=np.int32),
+        hosts=[name for part in parts for name in part.hosts],
+        tagset=np.concatenate([part.tagset + sum(tagsets[:place]) for place, part in enumerate(parts)], dtype=np.int32),
+        tagsets=[tags for part in parts for tags in part.tagsets],
+        fields={name: np.concatenate([part.fields[name] for part in parts]) for name in parts[0].fields},
+        resolution_ms=max(part.resolution_ms for part in parts),
+    )
+
+
 def ordered(frame: Frame) -> Frame:
     """The rows that have a value, ordered by host name, tag set, time, with only the hosts and tag sets that occur."""
     rows = np.flatnonzero(_any_present(frame))
     hosts, host = _ranked(frame.hosts, frame.host[rows])
     tagsets, tagset = _ranked(frame.tagsets, frame.tagset[rows])
-    order = np.lexsort((frame.time[rows], tagset, host))
+    order = _order(host, tagset, frame.time[rows], len(tagsets))
     return replace(take(frame, rows[order]), hosts=hosts, host=host[order], tagsets=tagsets, tagset=tagset[order])
+
+
+def _order(host: Codes, tagset: Codes, time: Times, tagsets: int) -> Runs:
+    """Places in the order of host, tag set, time. One number per row sorts several times faster than three keys."""
+    if not len(time):
+        return np.empty(0, np.int64)
+    first, span = int(time.min()), int(time.max()) - int(time.min()) + 1
+    if (int(host.max()) + 1) * tagsets * span >= 1 << 62:
+        return np.lexsort((time, tagset, host))
+    return np.argsort((host.astype(np.int64) * tagsets + tagset) * span + (time - first))
 
 
 def _any_present(frame: Frame) -> npt.NDArray[np.bool_]:

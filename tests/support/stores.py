@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetwatch_storage import frames, reduce
+from fleetwatch_storage.embedded import EmbeddedSettings, EmbeddedStore
 from fleetwatch_storage.errors import RejectedRow, WriteRejected
 from fleetwatch_storage.frames import Frame
 from fleetwatch_storage.hosts import Host
@@ -124,8 +125,15 @@ def _remote(folder: Path, hosts: HostDirectory) -> Iterator[Store]:
         yield store
 
 
+@contextmanager
+def _embedded(folder: Path, hosts: HostDirectory) -> Iterator[Store]:
+    with closing(EmbeddedStore(folder / "data", hosts, EmbeddedSettings(store_maintenance_s=0))) as store:
+        yield store
+
+
 ENGINES: dict[str, OpenStore] = {
     "reference": _reference,
+    "embedded": _embedded,
     "influx1": _influx1,
     "remote": _remote,
 }
