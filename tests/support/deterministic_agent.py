@@ -25,6 +25,7 @@ from fleetwatch_agent.sender import Contact, Introduction, Sender
 from fleetwatch_agent.sender.session import Session
 from fleetwatch_agent.spool import Limits, Spool
 from fleetwatch_agent.spool import file as spool_file
+from fleetwatch_agent.spool import spool as spool_module
 from fleetwatch_agent.stamps import Stamps
 from fleetwatch_agent.vitals import Vitals
 from fleetwatch_proto.v1 import ingest_pb2 as wire
@@ -85,6 +86,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--keep-free", type=int, default=0)
     parser.add_argument("--memory-bytes", type=int, default=8 << 20)
     parser.add_argument("--ack-timeout", type=float, default=10.0)
+    parser.add_argument("--retry-s", type=float, default=1.0, help="between attempts to use a disk that failed")
     parser.add_argument("--synchronous", choices=("FULL", "NORMAL", "OFF"), default="FULL")
     parser.add_argument("--clock-file", type=Path, help="milliseconds the wall clock is wrong by, read at every look")
     return parser.parse_args(argv)
@@ -177,6 +179,7 @@ def main() -> int:
     logs.set_up("info")
     if args.synchronous != "FULL":
         _weaken(args.synchronous)
+    vars(spool_module)["_RETRY_S"] = args.retry_s  # half a minute in the product; tests are in a hurry
     print(STARTED, flush=True)
     agent = DeterministicAgent(args)
     signal.signal(signal.SIGTERM, lambda number, frame: agent.stopping.set())

@@ -89,7 +89,7 @@ class FaultProxy:
         self._connections.add(task)
         self._writers.add(writer)
         try:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, asyncio.CancelledError):  # streams complain of a cancelled handler
                 await self._carry(reader, writer)
         finally:
             self._connections.discard(task)
