@@ -27,7 +27,7 @@ def open_store(settings: StoreSettings, directory: HostDirectory) -> Store:
 def _open_embedded(settings: StoreSettings, directory: HostDirectory) -> Store:
     from fleetwatch_storage.embedded.store import EmbeddedStore
 
-    return EmbeddedStore(settings, directory)
+    return EmbeddedStore(settings.data_dir / "store", directory, settings)
 
 
 def _open_influx(settings: StoreSettings, directory: HostDirectory) -> Store:

@@ -11,6 +11,8 @@ from typing import Literal
 
 from fleetwatch_proto.settings import setting
 
+from fleetwatch_storage.embedded.settings import EmbeddedSettings
+
 
 @dataclass(frozen=True)
 class InfluxSettings:
@@ -42,7 +44,7 @@ class RemoteSettings:
 
 
 @dataclass(frozen=True)
-class StoreSettings(InfluxSettings, RemoteSettings):
+class StoreSettings(EmbeddedSettings, InfluxSettings, RemoteSettings):
     """Which store, and the settings of each engine."""
 
     store: Literal["embedded", "influx", "remote"] = setting(
