@@ -65,14 +65,15 @@ def rendered(one: Changed, facts: Mapping[str, str], now: int, external_url: str
 
 def keep(connection: sa.Connection, changes: Iterable[Changed]) -> None:
     """Writes alerts and their history."""
+    fingerprints: list[str] = []
     rows: list[dict[str, Any]] = []
     history: list[dict[str, Any]] = []
     for one in changes:
-        rows.append(_row(one))
+        fingerprints.append(one.alert.fingerprint)
+        rows.extend(_row(one))
         history.extend(_entry(one.alert, event) for event in one.events)
     table = tables.alerts
-    fingerprints = [row["fingerprint"] for row in rows]
-    for start in range(0, len(rows), 500):
+    for start in range(0, len(fingerprints), 500):
         some = fingerprints[start : start + 500]
         connection.execute(sa.delete(table).where(table.c.fingerprint.in_(some)))
     if rows:
@@ -81,12 +82,15 @@ def keep(connection: sa.Connection, changes: Iterable[Changed]) -> None:
         connection.execute(sa.insert(tables.alert_history), history)
 
 
-def _row(one: Changed) -> dict[str, Any]:
-    """An alert that ended keeps how it was and why it ended; one that never fired leaves an inactive row."""
+def _row(one: Changed) -> list[dict[str, Any]]:
+    """Its row: an alert that ended keeps how it was and why it ended, one that never fired leaves nothing."""
+    if not one.alert.state.is_idle:
+        return [alerts.to_row(one.alert)]
     resolved = next((event for event in reversed(one.events) if event.change is Change.RESOLVED), None)
-    if resolved is None or not one.alert.state.is_idle:
-        return alerts.to_row(one.alert)
-    return alerts.to_row(replace(one.alert, state=resolved.state), resolved_at=resolved.at, reason=resolved.reason)
+    if resolved is None:
+        return []
+    last = replace(one.alert, state=resolved.state)
+    return [alerts.to_row(last, resolved_at=resolved.at, reason=resolved.reason)]
 
 
 def _entry(alert: Alert, event: Event) -> dict[str, Any]:
