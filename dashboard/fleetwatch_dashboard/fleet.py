@@ -36,7 +36,7 @@ class Row:
     values: Mapping[str, float]
     levels: Mapping[str, str]
     mount: str = ""
-    process: str = ""
+    process: str = ""  # the busiest one; its processor use is a share of the whole host
     process_cpu: float | None = None
     failed_units: int = 0
     units: int = 0
@@ -53,23 +53,11 @@ def rows(
 ) -> list[Row]:
     """One row per host, in the order of `hosts`."""
     found = latest.by_measurement(frames)
-    columns = _columns(found)
-    disks = latest.largest(found.get("disk"), "used_percent", "path")
-    processes, units = _processes(found.get("process_top")), _units(found.get("systemd_units"))
+    known = _known(found)
     seen, mine = latest.newest(found.values()), status.by_host(alerts)
-    out = []
-    for host in hosts:
-        own = mine.get(host.name, [])
-        state = status.condition(host, own, status.last_seen(host, seen.get(host.name, 0)), now_ms)
-        values = {name: column[host.name] for name, column in columns.items() if host.name in column}
-        disk = disks.get(host.name)
-        if disk:
-            values["disk"] = disk.value
-        name, cpu = processes.get(host.name, ("", None))
-        failed, total = units.get(host.name, (0, 0))
-        levels = _levels(values, host, {"path": disk.name} if disk else {}, own, rulebook)
-        out.append(Row(host, state, values, levels, disk.name if disk else "", name, cpu, failed, total, tuple(own)))
-    return out
+    return [
+        _row(host, known, tuple(mine.get(host.name, ())), rulebook, seen.get(host.name, 0), now_ms) for host in hosts
+    ]
 
 
 def worst_first(found: Iterable[Row]) -> list[Row]:
@@ -95,16 +83,55 @@ def latest_metrics(row: Row) -> dict[str, float]:
     return {METRICS[name]: value for name, value in row.values.items()}
 
 
-def _columns(found: Mapping[str, Frame]) -> dict[str, Mapping[str, float]]:
-    return {
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The last values of all hosts, by column and host."""
+
+    columns: Mapping[str, Mapping[str, float]]
+    cores: Mapping[str, float]
+    disks: Mapping[str, Fullest]
+    processes: Mapping[str, tuple[str, float | None]]
+    units: Mapping[str, tuple[int, int]]
+
+
+def _known(found: Mapping[str, Frame]) -> _Known:
+    disks = latest.largest(found.get("disk"), "used_percent", "path")
+    columns = {
         "cpu": latest.column(found.get("cpu"), "usage_active", {"cpu": "cpu-total"}),
         "mem": latest.column(found.get("mem"), "used_percent"),
         "swap": latest.column(found.get("swap"), "used_percent"),
+        "disk": _values(disks),
         "load": latest.column(found.get("system"), "load1_per_core"),
         "uptime": latest.column(found.get("system"), "uptime"),
         "io": _values(latest.largest(found.get("diskio"), "io_util", "name")),
         "temp": _values(latest.largest(found.get("temp"), "temp", "sensor")),
     }
+    return _Known(
+        columns,
+        latest.column(found.get("system"), "n_cpus"),
+        disks,
+        _processes(found.get("process_top")),
+        _units(found.get("systemd_units")),
+    )
+
+
+def _row(host: Host, known: _Known, alerts: tuple[Alert, ...], rulebook: Rulebook, newest_ms: int, now_ms: int) -> Row:
+    values = {name: column[host.name] for name, column in known.columns.items() if host.name in column}
+    mount = known.disks[host.name].name if host.name in known.disks else ""
+    process, cpu = known.processes.get(host.name, ("", None))
+    failed, total = known.units.get(host.name, (0, 0))
+    return Row(
+        host=host,
+        condition=status.condition(host, alerts, status.last_seen(host, newest_ms), now_ms),
+        values=values,
+        levels=_levels(values, host, {"path": mount} if mount else {}, alerts, rulebook),
+        mount=mount,
+        process=process,
+        process_cpu=None if cpu is None else cpu / (known.cores.get(host.name) or host.facts.threads or 1),
+        failed_units=failed,
+        units=total,
+        alerts=alerts,
+    )
 
 
 def _values(found: Mapping[str, Fullest]) -> dict[str, float]:

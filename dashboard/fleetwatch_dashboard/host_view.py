@@ -16,7 +16,7 @@ from fleetwatch_dashboard.fleet import Row
 from fleetwatch_dashboard.incidents import describe, threshold_text
 from fleetwatch_dashboard.levels import Rulebook, Threshold
 from fleetwatch_dashboard.times import length
-from fleetwatch_dashboard.units import NOTHING, Shown, digits, shown
+from fleetwatch_dashboard.units import NOTHING, Shown, coarse, digits, shown
 
 PROCESS_KEYS = ("cpu_percent", "rss", "read_bytes", "write_bytes")
 FULL_WITHIN_DAYS = 3650
@@ -188,13 +188,21 @@ def _network(net: tuple[float, float] | None, lines: Mapping[str, Numbers]) -> T
     total = shown(sum(net), "bit/s") if net else NOTHING
     return Tile(
         label="Network",
-        note=f"↓ {shown(net[0], 'bit/s')} ↑ {shown(net[1], 'bit/s')}" if net else "",
+        note=_both(*net) if net else "",
         value=total,
         level="",
         points=charts.sparkline(values, charts.top_of(values, 1.0)) if values is not None else "",
         mark=None,
         href="#card-net",
     )
+
+
+def _both(received: float, sent: float) -> str:
+    """In and out, without a unit where it is that of the sum."""
+    whole = shown(received + sent, "bit/s").unit
+    parts = [coarse(value, "bit/s") for value in (received, sent)]
+    texts = [part.text if part.unit == whole else f"{part.text} {part.unit.removesuffix('bit/s')}" for part in parts]
+    return f"↓ {texts[0]} ↑ {texts[1]}"
 
 
 def _of(frame: Frame | None, host: str) -> str:

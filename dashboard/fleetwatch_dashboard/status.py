@@ -10,7 +10,7 @@ from fleetwatch_storage.hosts import Host
 from fleetwatch_storage.metadata.alerts import Alert
 
 from fleetwatch_dashboard.levels import LEVELS, is_firing
-from fleetwatch_dashboard.times import clock, length
+from fleetwatch_dashboard.times import brief, clock
 
 SILENT_INTERVALS = 3
 SILENT_AT_LEAST_MS = 30_000
@@ -87,11 +87,11 @@ def _status(alerts: Sequence[Alert], silent: bool, away: bool) -> Status:
 def _reason(alerts: Sequence[Alert], silent: bool, away: bool, host: Host, age_ms: int, now_ms: int) -> tuple[str, str]:
     for alert in alerts:
         if is_firing(alert):
-            return f"{alert.rule}, {length(now_ms - (alert.fired_at_ms or now_ms))}", LEVELS.get(alert.level, "")
+            return f"{alert.rule}, {brief(now_ms - (alert.fired_at_ms or now_ms))}", LEVELS.get(alert.level, "")
     if away:
         return f"agent stopped, back by {clock(host.goodbye_until_ms)[:5]} UTC", "maint"
     for alert in alerts:
         if alert.state == "pending":
-            since = length(now_ms - (alert.active_at_ms or now_ms))
+            since = brief(now_ms - (alert.active_at_ms or now_ms))
             return f"{alert.rule} pending, {since}", "none" if silent else "warn"
-    return (f"no data for {length(age_ms)}", "none") if silent else ("", "")
+    return (f"no data for {brief(age_ms)}", "none") if silent else ("", "")

@@ -111,6 +111,11 @@ def length(milliseconds: float) -> str:
     return _two(seconds, 86_400, "d", 3600, "h") if seconds < 10 * 86_400 else f"{seconds // 86_400} d"
 
 
+def brief(milliseconds: float) -> str:
+    """The same without seconds once there are minutes, for where space is short."""
+    return length(milliseconds // 60_000 * 60_000 if milliseconds >= 60_000 else milliseconds)
+
+
 def clock(at_ms: int) -> str:
     """The time of day in UTC; pages show it in the reader's zone once their script runs."""
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%H:%M:%S}"

@@ -10,6 +10,7 @@ from fleetwatch_dashboard.times import length
 MISSING = "–"
 _BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 _DECIMAL = ("", "k", "M", "G", "T", "P", "E")
+_SCALED = ("bytes", "bytes/s", "bit/s", "mbit")
 _SIGNS = {
     "percent": "%",
     "celsius": "°C",
@@ -40,6 +41,8 @@ def shown(value: float | None, unit: str = "") -> Shown:
     """A value in a unit of the catalogue, of a rate (`bytes/s`) or `bit/s`."""
     if value is None or not math.isfinite(value):
         return NOTHING
+    if value == 0 and unit in _SCALED:
+        return Shown("0", "")
     if unit in ("bytes", "bytes/s"):
         return _scaled(value, 1024, _BINARY, "B" + unit[5:])
     if unit in ("bit/s", "mbit"):
@@ -70,6 +73,13 @@ def percent(value: float | None) -> Shown:
     if value is None or not math.isfinite(value):
         return NOTHING
     return Shown("99" if 99 < value < 100 else f"{value:.0f}", "%")
+
+
+def coarse(value: float, unit: str) -> Shown:
+    """A value where space is short: no decimals from ten on."""
+    full = shown(value, unit)
+    number = full.text.replace("\u2009", "")
+    return Shown(f"{float(number):.0f}", full.unit) if number != MISSING and abs(float(number)) >= 10 else full
 
 
 def completeness(share: float) -> str:

@@ -186,11 +186,11 @@ async def _watch(found: Sources, wanted: Subscription, outbox: Outbox) -> AsyncI
 
 
 async def _tell(socket: WebSocket, found: Sources, outbox: Outbox) -> None:
+    message: dict[str, Any] | None = None
     while True:
-        message = await outbox.take(HEARTBEAT_S) or {"type": "heartbeat"}
-        await socket.send_text(
-            json.dumps(message | {"t": found.now_ms() / 1000}, separators=(",", ":"), allow_nan=False)
-        )
+        stamped = (message or {"type": "heartbeat"}) | {"t": found.now_ms() / 1000}
+        await socket.send_text(json.dumps(stamped, separators=(",", ":"), allow_nan=False))
+        message = await outbox.take(HEARTBEAT_S)
 
 
 async def _missed(found: Sources, wanted: Subscription) -> list[Frame]:

@@ -31,6 +31,8 @@ from fleetwatch_dashboard.times import Span
 router = APIRouter(include_in_schema=False)
 
 PAST_ALERTS = 1000
+_RELATED = {"cpu": ["cpu", "pressure", "system"], "mem": ["mem", "swap"], "swap": ["mem", "swap"]}
+"""Charts that are shaded while something fires on a measurement, where it is more than its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ def _data(
 
 def _band(alert: Alert) -> dict[str, Any]:
     return {
-        "metric": alert.metric,
+        "charts": _RELATED.get(alert.metric.partition(".")[0], [alert.metric.partition(".")[0]]),
         "rule": alert.rule,
         "level": levels.LEVELS.get(alert.level, ""),
         "from": (alert.fired_at_ms or 0) / 1000,

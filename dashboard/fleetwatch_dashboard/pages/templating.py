@@ -30,7 +30,7 @@ class Templates:
         self._environment.filters.update(
             shown=units.shown,
             percent=units.percent,
-            digits=units.digits,
+            coarse=units.coarse,
             completeness=units.completeness,
             length=times.length,
             clock=times.clock,

@@ -15,12 +15,16 @@ function token(name, alpha = 1) {
   return known.get(key);
 }
 
+function wide(u, text) {
+  u.ctx.font = `600 ${11 * devicePixelRatio}px system-ui, sans-serif`;
+  return u.ctx.measureText(text).width;
+}
+
 function write(u, text, x, y, color) {
-  const { ctx } = u;
-  ctx.font = `600 ${11 * devicePixelRatio}px system-ui, sans-serif`;
+  const { ctx } = u, width = wide(u, text);
   ctx.textAlign = 'left'; ctx.textBaseline = 'middle'; ctx.fillStyle = color;
   ctx.fillText(text, x, y);
-  return x + ctx.measureText(text).width;
+  return x + width;
 }
 
 function line(u, x1, y1, x2, y2, color, dash = [], width = 1) {
@@ -64,7 +68,8 @@ function over(u, o) {
   for (const b of [...o.gaps, ...o.bands].filter((one) => inView(u, one)).sort((p, q) => p.from - q.from)) {
     const [a, z] = stretch(u, b);
     ctx.fillStyle = token(b.level ? `${b.level}-fill` : 'text-3'); ctx.fillRect(a, bbox.top - 4 * px, z - a, 3 * px);
-    if (o.words && b.text && a >= free) free = write(u, b.text, a, bbox.top - 12 * px, token(b.level || 'text-2')) + 8 * px;
+    const at = o.words && b.text ? Math.min(a, right - wide(u, b.text)) : 0;
+    if (at && at >= free) free = write(u, b.text, at, bbox.top - 12 * px, token(b.level || 'text-2')) + 8 * px;
   }
   for (const t of o.thresholds) {
     const y = u.valToPos(t.at, 'y', true), dim = t.level === 'dim';

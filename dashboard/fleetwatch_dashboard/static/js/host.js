@@ -132,6 +132,13 @@ setInterval(() => {
   for (const panel of panels) if (panel.changed && panel.chart.visible) panel.draw();
 }, 1000);
 
+// Every half minute what the server alone knows comes anew: states, alerts, events, sparklines.
+setInterval(async () => {
+  if (document.hidden || pill.paused || !page.range) return;
+  const fresh = await swap(location.href, PARTS.filter((part) => part !== '#range')).catch(() => null);
+  if (fresh) { const { from, to } = page; read(fresh); Object.assign(page, { from, to }); }
+}, 30000);
+
 // --- start ---
 const data = read(document), cards = new Map($$('[data-panel]').map((card) => [card.dataset.panel, card]));
 panels = data.panels.map((spec, i) => new Panel(cards.get(spec.id), spec, page, i === 0));
@@ -160,3 +167,4 @@ const asked = Number(new URLSearchParams(location.search).get('at'));
 if (asked) pin(asked);
 fillProcesses([...data.processes], data.span.to);
 listenLive();
+pill.newest = Date.parse($('#age time')?.dateTime ?? 0) / 1000 || 0;

@@ -13,6 +13,7 @@ export class Live {
 
   open() {
     if (this.stopped) return;
+    pill.tick();
     const socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/api/v1/live`);
     this.socket = socket;
     socket.onopen = () => { this.heard = Date.now(); socket.send(JSON.stringify({ ...this.subscription, since: this.since })); };

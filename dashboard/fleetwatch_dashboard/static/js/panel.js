@@ -3,8 +3,14 @@ import { $, $$, node, now } from './shell.js';
 import { Chart } from './chart.js';
 import { clock, length, words } from './units.js';
 
-const HUES = ['violet', 'cyan', 'teal', 'blue', 'pink', 'orange'];
-const hue = (name) => HUES[[...name].reduce((sum, ch) => (sum * 31 + ch.codePointAt(0)) >>> 0, 7) % HUES.length];
+const HUES = ['violet', 'teal', 'orange', 'blue', 'pink', 'cyan'];
+// A name keeps its colour; of two names of a chart with the same one the later takes the next that is free.
+function hue(name, used) {
+  let at = [...name].reduce((sum, ch) => (sum * 31 + ch.codePointAt(0)) >>> 0, 7);
+  for (let n = 0; n < HUES.length && used.has(HUES[at % HUES.length]); n += 1) at += 1;
+  used.add(HUES[at % HUES.length]);
+  return HUES[at % HUES.length];
+}
 const CAUSES = { agent_stopped: 'agent stopped', reboot: 'host rebooted', points_lost: 'samples lost' };
 const keyOf = (tags) => JSON.stringify(Object.entries(tags).sort());
 
@@ -101,11 +107,11 @@ export class Panel {
   lines() {
     const entries = [...this.store.values()], { view } = this;
     if (!view.split) return view.lines.map((l) => this.line(l.name, l.color, entries.filter((one) => l.fields.includes(this.fieldOf(one)))));
-    return entries.filter((one) => view.lines[0].fields.includes(this.fieldOf(one))).map((one) => {
-      const name = view.split.split(',').map((tag) => one.tags[tag] ?? '').filter(Boolean).join(' ') || this.fieldOf(one);
-      const named = view.lines.find((l) => l.name === name);
-      return this.line(name, named?.color || hue(name), [one]);
-    }).slice(0, 24);
+    const nameOf = (one) => view.split.split(',').map((tag) => one.tags[tag] ?? '').filter(Boolean).join(' ') || this.fieldOf(one);
+    const place = (name) => { const at = view.lines.findIndex((l) => l.name === name); return at < 0 ? view.lines.length : at; }, used = new Set();
+    return entries.filter((one) => view.lines[0].fields.includes(this.fieldOf(one))).map((one) => [nameOf(one), one])
+      .sort(([a], [b]) => place(a) - place(b) || a.localeCompare(b)).slice(0, 24)
+      .map(([name, one]) => this.line(name, view.lines.find((l) => l.name === name)?.color || hue(name, used), [one]));
   }
 
   fieldOf(one) { return one.metric.slice(this.spec.measurement.length + 1); }
@@ -127,7 +133,7 @@ export class Panel {
   }
 
   bands() {
-    return this.page.alerts.filter((a) => a.metric.startsWith(`${this.spec.measurement}.`) && a.level)
+    return this.page.alerts.filter((a) => a.charts.includes(this.spec.measurement) && a.level)
       .map((a) => ({ from: a.from, to: a.to ?? now(), level: a.level, text: a.to ? a.rule : `firing ${length(now() - a.from)}` }));
   }
 

@@ -18,6 +18,7 @@ function scaled(value, base, names, unit) {
 // [text, unit] of a value in a unit of the catalogue, of a rate or bit/s.
 export function shown(value, unit = '') {
   if (value === null || value === undefined || !Number.isFinite(value)) return ['–', ''];
+  if (value === 0 && ['bytes', 'bytes/s', 'bit/s'].includes(unit)) return ['0', ''];
   if (unit === 'bytes' || unit === 'bytes/s') return scaled(value, 1024, BINARY, `B${unit.slice(5)}`);
   if (unit === 'bit/s') return scaled(value, 1000, DECIMAL, 'bit/s');
   if (unit === '' && Math.abs(value) >= 1e5) return scaled(value, 1000, DECIMAL, '');
