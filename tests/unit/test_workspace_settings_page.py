@@ -40,3 +40,15 @@ def test_kinds_are_named_for_people() -> None:
     assert kind_text(Path | None) == "path"
     assert kind_text(tuple[str, ...]) == "list"
     assert kind_text(bool) == "true or false"
+
+
+SHARED = {"data_dir", "query_timeout", "external_url"}
+"""Keys that several parts read and that mean the same to all of them."""
+
+
+def test_a_key_of_the_shared_file_means_one_thing() -> None:
+    names = [field.name for cls in server_settings_classes() for field in dataclasses.fields(cls)]
+
+    twice = {name for name in names if names.count(name) > 1}
+
+    assert twice <= SHARED, f"rename {sorted(twice - SHARED)} in one of the parts"

@@ -1,0 +1,234 @@
+"""`fleetwatch up` as a real process: first values, stopping, history, and everything that keeps it from starting."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.conditions import wait_until
+from tests.support.up import Up, alive, fleetwatch
+
+FIRST_VALUE_S = 5.0
+STOP_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One `fleetwatch up` for the tests that only look."""
+    up = Up(tmp_path_factory.mktemp("up"))
+    try:
+        yield up.start()
+    finally:
+        up.close()
+
+
+def test_this_host_is_on_the_page_within_five_seconds(tmp_path: Path) -> None:
+    up = Up(tmp_path)
+    started = time.monotonic()
+    try:
+        up.start()
+        wait_until(up.live, within_s=20, what="a live value of this host")
+        took_s = time.monotonic() - started
+    finally:
+        up.close()
+
+    assert took_s < FIRST_VALUE_S, f"{took_s:.1f} s"
+
+
+def test_the_page_and_the_machine_endpoints_answer(running: Up) -> None:
+    assert "<html" in running.get("/")
+    assert running.get("/healthz") == "ok\n"
+    assert running.get("/readyz")["ready"] is True
+    assert "fleetwatch_collector_agents" in running.get("/metrics")
+
+
+def test_the_host_is_listed_by_the_command_line(running: Up) -> None:
+    wait_until(running.live, within_s=20, what="a live value of this host")
+
+    done = fleetwatch("hosts", "--collector", f"127.0.0.1:{running.grpc}")
+
+    assert done.returncode == 0
+    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [[socket.gethostname(), "connected"]]
+
+
+def test_the_process_stores_its_own_measurements_under_its_hosts_name(running: Up) -> None:
+    def stored() -> list[str]:
+        done = fleetwatch(
+            "query", "fleetwatch_collector.agents", "--step", "raw", "--collector", f"127.0.0.1:{running.grpc}",
+            "--format", "csv",
+        )  # fmt: skip
+        return done.stdout.splitlines()[1:]
+
+    rows = wait_until(stored, within_s=30, every_s=0.5, what="a stored row of fleetwatch_collector")
+
+    assert rows[0].split(",")[1:] == [socket.gethostname(), "1.0"]
+
+
+def test_an_agent_that_dies_is_started_again(running: Up) -> None:
+    (first,) = wait_until(running.agents, what="the local agent")
+
+    os.kill(first, signal.SIGKILL)
+    (second,) = wait_until(lambda: [pid for pid in running.agents() if pid != first], what="another local agent")
+
+    assert alive(second)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything_within_ten_seconds_and_the_next_start_shows_the_history(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    up = Up(tmp_path)
+    try:
+        up.start()
+        wait_until(up.live, within_s=20, what="a live value of this host")
+        agents = up.agents()
+        asked = time.monotonic()
+        os.kill(up.pid, number)
+        code = up.wait(STOP_S + 5)
+        took_s = time.monotonic() - asked
+        up.start()
+        stored = fleetwatch(
+            "query", "system.load1", "--step", "raw", "--until", "now", "--collector", f"127.0.0.1:{up.grpc}",
+            "--format", "csv",
+        )  # fmt: skip
+    finally:
+        up.close()
+
+    assert code == 0
+    assert took_s < STOP_S
+    assert not any(map(alive, agents))
+    assert "Traceback" not in up.log
+    assert len(stored.stdout.splitlines()) > 1
+
+
+def test_kill_9_takes_the_agent_along_and_the_next_start_works(tmp_path: Path) -> None:
+    up = Up(tmp_path)
+    try:
+        up.start()
+        agents = wait_until(up.agents, what="the local agent")
+        up.kill()
+        wait_until(lambda: not any(map(alive, agents)), what="the agent's end")
+        up.start()
+        wait_until(up.live, within_s=20, what="a live value of this host")
+    finally:
+        up.close()
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    up = Up(tmp_path)
+    try:
+        up.start()
+        for agent in wait_until(up.agents, what="the local agent"):
+            os.kill(agent, signal.SIGSTOP)  # so that stopping in order takes its time
+        os.kill(up.pid, signal.SIGINT)
+        wait_until(lambda: "stopping" in up.log, what="the first signal")
+        asked = time.monotonic()
+        os.kill(up.pid, signal.SIGINT)
+        code = up.wait(STOP_S)
+        took_s = time.monotonic() - asked
+    finally:
+        up.close()
+
+    assert code == 1
+    assert took_s < 2
+
+
+def refusal(*options: str, **environment: str) -> str:
+    """The one sentence with which `fleetwatch up` refuses to start."""
+    done = fleetwatch("up", "--no-agent", *options, **environment)
+    assert done.returncode == 2, done.stderr
+    (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("fleetwatch: ")]
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return sentence
+
+
+@pytest.mark.parametrize("option", ["http", "grpc"])
+def test_a_taken_port_is_one_sentence(tmp_path: Path, option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        other = "grpc" if option == "http" else "http"
+
+        said = refusal("--data-dir", str(tmp_path), f"--{option}", address, f"--{other}", "127.0.0.1:0")
+
+    assert f"{option} = '{address}': the port is taken" in said
+
+
+def test_a_second_process_on_the_same_store_is_refused(running: Up) -> None:
+    said = refusal("--data-dir", str(running.data_dir), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+
+    assert str(running.data_dir) in said
+    assert "use" in said
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    said = refusal("--data-dir", str(tmp_path / "file" / "data"), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+
+    assert "it is not a folder" in said
+
+
+def test_a_read_only_place_is_one_sentence() -> None:
+    said = refusal("--data-dir", "/proc/fleetwatch", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+
+    assert "data_dir = '/proc/fleetwatch'" in said
+
+
+@pytest.mark.parametrize("file", ["metadata.sqlite"])
+def test_a_corrupt_file_is_one_sentence(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).write_bytes(b"this is not a database, and never was one\n" * 1000)
+
+    said = refusal("--data-dir", str(tmp_path), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+
+    assert file in said
+
+
+def test_an_unknown_setting_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "fleetwatch.toml"
+    file.write_text("log_levle = 'info'\n")
+
+    assert refusal("--config", str(file)) == (
+        f"fleetwatch: {file}: unknown setting 'log_levle'; did you mean 'log_level'?"
+    )
+
+
+def test_a_bad_value_in_the_environment_is_one_sentence(tmp_path: Path) -> None:
+    said = refusal("--data-dir", str(tmp_path), FLEETWATCH_VITALS_INTERVAL="soon")
+
+    assert "environment: FLEETWATCH_VITALS_INTERVAL = 'soon'" in said
+
+
+def test_a_wrong_rule_file_is_named_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text("version: 1\nrulez: []\n")
+
+    done = fleetwatch(
+        "up", "--no-agent", "--data-dir", str(tmp_path / "data"), "--rules", str(file),
+        "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0",
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert f"{file}:2:1:" in done.stderr
+
+
+def test_an_address_that_others_can_reach_is_refused_without_a_token(tmp_path: Path) -> None:
+    said = refusal("--data-dir", str(tmp_path), "--grpc", "0.0.0.0:0", "--http", "127.0.0.1:0")
+
+    assert "token_file" in said
+
+
+def test_without_a_collector_questions_say_so() -> None:
+    done = fleetwatch("query", "cpu.usage_active", "--collector", "127.0.0.1:1")
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "fleetwatch: no collector answers at 127.0.0.1:1: start one with `fleetwatch up`, "
+        "or name it with --collector HOST:PORT\n"
+    )
