@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from fleetwatch.console import Problem
 from fleetwatch.settings import Source, source
 
 if TYPE_CHECKING:
+    from fleetwatch_storage.remote import RemoteStore
     from fleetwatch_storage.settings import StoreSettings
     from fleetwatch_storage.store import StoreReader
 
@@ -27,7 +29,7 @@ def open_reader(config: Path | None, data_dir: Path | None, given: Mapping[str, 
         ConfigError: the folder's store cannot be opened.
     """
     where = source(config, {**given, "data_dir": data_dir})
-    opened = _of_folder(where, data_dir) if data_dir else _of_collector(remote_settings(where))
+    opened = _of_folder(where, data_dir) if data_dir else collector_store(remote_settings(where))
     with opened as reader:
         yield reader
 
@@ -50,7 +52,8 @@ def _of_folder(where: Source, data_dir: Path) -> Iterator[StoreReader]:
 
 
 @contextlib.contextmanager
-def _of_collector(settings: StoreSettings) -> Iterator[StoreReader]:
+def collector_store(settings: StoreSettings) -> Iterator[RemoteStore]:
+    """The store behind a collector, closed afterwards; what it cannot do is said in words for the user."""
     from fleetwatch_storage.remote import RemoteStore, remote_options
 
     store = RemoteStore(settings.collector, remote_options(settings))
@@ -62,8 +65,18 @@ def _of_collector(settings: StoreSettings) -> Iterator[StoreReader]:
         store.close()
 
 
+def somebody_listens(address: str) -> bool:
+    """Whether a connection is taken: then it is the collector's store that does not answer, not the collector."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=2.0):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
 def unreachable(address: str, error: StoreUnavailable) -> str:
     """What to say when a collector does not answer, and what to do."""
-    if error.reason != "down":
-        return f"the collector at {address}: {error}"
+    if somebody_listens(address):
+        return str(error)
     return f"no collector answers at {address}: start one with `fleetwatch up`, or name it with --collector HOST:PORT"
