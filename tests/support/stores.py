@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -22,6 +23,7 @@ from fleetwatch_storage.settings import InfluxSettings
 from fleetwatch_storage.store import Health, SeriesKey, Store
 
 from tests.support import store_rows
+from tests.support.influx2_shim import TOKEN, influx2_shim
 from tests.support.influxd import Influxd
 from tests.support.served_store import served
 from tests.support.store_rows import Row, Rows
@@ -50,9 +52,8 @@ class ReferenceStore:
         for host, tags, at, values in store_rows.rows_of(one):
             kinds = {(one.measurement, name): isinstance(value, str) for name, value in values.items()}
             if any(self._kinds.get(key, kind) != kind for key, kind in kinds.items()):
-                refused.append(
-                    RejectedRow(one.measurement, f"{one.measurement},host={host} {at}", f"field type conflict: {sorted(values)}")
-                )
+                line = f"{one.measurement},host={host} {at}"
+                refused.append(RejectedRow(one.measurement, line, f"field type conflict: {sorted(values)}"))
                 continue
             self._kinds |= kinds
             stored.setdefault((host, tags, at), {}).update(values)
@@ -118,6 +119,33 @@ def _influx1(folder: Path, hosts: HostDirectory) -> Iterator[Store]:
 
 
 @contextmanager
+def _influx2_shim(folder: Path, hosts: HostDirectory) -> Iterator[Store]:
+    token = folder / "token"
+    token.touch(0o600)
+    token.write_text(TOKEN)
+    with Influxd(folder) as server, influx2_shim(server) as shim:
+        server.query("CREATE DATABASE fleetwatch")
+        settings = InfluxSettings(influx_url=shim.url, influx_token_file=token)
+        with closing(InfluxStore(settings, hosts)) as store:
+            yield store
+
+
+@contextmanager
+def _influx2(folder: Path, hosts: HostDirectory) -> Iterator[Store]:
+    token = folder / "token"
+    token.touch(0o600)
+    token.write_text(os.environ["INFLUX2_TOKEN"])
+    settings = InfluxSettings(
+        influx_url=os.environ["INFLUX2_URL"],
+        influx_org=os.environ["INFLUX2_ORG"],
+        influx_database=os.environ["INFLUX2_BUCKET"],
+        influx_token_file=token,
+    )
+    with closing(InfluxStore(settings, hosts)) as store:
+        yield store
+
+
+@contextmanager
 def _remote(folder: Path, hosts: HostDirectory) -> Iterator[Store]:
     stored = ReferenceStore(hosts)
     with served(folder, stored, hosts) as collector, closing(RemoteStore(f"127.0.0.1:{collector.port}")) as store:
@@ -135,5 +163,9 @@ ENGINES: dict[str, OpenStore] = {
     "reference": _reference,
     "embedded": _embedded,
     "influx1": _influx1,
+    "influx2-shim": _influx2_shim,
     "remote": _remote,
 }
+if "INFLUX2_URL" in os.environ:
+    ENGINES["influx2"] = _influx2
+

@@ -80,7 +80,7 @@ def steps(query: Query, place: str, host_tags: HostTags, start_ms: int) -> State
 
 
 def transformed_steps(query: Query, place: str, host_tags: HostTags, start_ms: int) -> Statement:
-    """One row per series and step of a query with transform; rows from `start_ms` on, which is the start of a step.
+    """One row per series and step of a query with transform, made of samples from `start_ms` on.
 
     The transform is an inner query: the sample before the first has to lie in the range of the outer one too, so that
     the steps at the beginning of the answer only serve for that.

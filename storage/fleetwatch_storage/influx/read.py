@@ -59,14 +59,13 @@ class Reader:
             head = replace(each, end_ms=min(first_whole_ms, query.end_ms))
             pieces.append(self._from_samples(head, place, host_tags))
         if first_whole_ms < query.end_ms:
-            body = replace(each, start_ms=first_whole_ms)
-            pieces.append(self._transformed_steps(body, place, host_tags))
+            pieces.append(self._transformed_steps(each, place, host_tags, first_whole_ms))
         return _finished(join_pieces(pieces), query, host_tags)
 
-    def _transformed_steps(self, query: Query, place: str, host_tags: HostTags) -> Frame:
+    def _transformed_steps(self, query: Query, place: str, host_tags: HostTags, first_ms: int) -> Frame:
         statement = influxql.transformed_steps(query, place, host_tags, reduce.first_needed_ms(query))
         found = self.rows(query.measurement, statement)
-        return reduce.take(found, (found.time >= query.start_ms).nonzero()[0])
+        return reduce.take(found, (found.time >= first_ms).nonzero()[0])
 
     def rows(self, measurement: str, statement: Statement) -> Frame:
         """The rows of a statement over one measurement.
