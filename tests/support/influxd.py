@@ -22,7 +22,7 @@ bind-address = "127.0.0.1:{backup_port}"
 [data]
   dir = "{folder}/data"
   wal-dir = "{folder}/wal"
-  index-version = "tsi1"
+  index-version = "{index}"
   query-log-enabled = false
   {data}
 [retention]
@@ -43,11 +43,19 @@ bind-address = "127.0.0.1:{backup_port}"
 class Influxd(Process):
     """influxd on `url`, its data in `folder`; a context manager. `data` and `http` are more lines of these sections.
 
+    `data_folder` is where it keeps its data when that is not `folder`.
     With `auth` an administrator (`ADMIN`, `PASSWORD`) is made at the first start.
     """
 
     def __init__(
-        self, folder: Path, *, auth: bool = False, data: str = "", http: str = "", data_folder: Path | None = None
+        self,
+        folder: Path,
+        *,
+        auth: bool = False,
+        index: str = "tsi1",
+        data: str = "",
+        http: str = "",
+        data_folder: Path | None = None,
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -60,6 +68,7 @@ class Influxd(Process):
                 port=self.port,
                 folder=data_folder or folder,
                 auth="true" if auth else "false",
+                index=index,
                 data=data,
                 http=http,
             )
@@ -74,6 +83,10 @@ class Influxd(Process):
         if self._auth:
             self.query(f"CREATE USER {ADMIN} WITH PASSWORD '{_quoted(PASSWORD)}' WITH ALL PRIVILEGES", admin=False)
         return True
+
+    def __enter__(self) -> Influxd:
+        self.start()
+        return self
 
     def query(self, text: str, database: str = "", *, admin: bool = True, **parameters: str) -> list[dict[str, object]]:
         """The results of InfluxQL as a user of the server would ask it; errors of the server are assertion errors."""

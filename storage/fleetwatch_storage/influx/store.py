@@ -12,7 +12,7 @@ from fleetwatch_storage.errors import QueryFailed, StoreUnavailable, WriteReject
 from fleetwatch_storage.frames import Frame
 from fleetwatch_storage.hosts import Host
 from fleetwatch_storage.influx import retention, schema
-from fleetwatch_storage.influx.influxql import Statement, identifier
+from fleetwatch_storage.influx.influxql import Statement, place_of
 from fleetwatch_storage.influx.latest import MAX_AGE_MS, LatestRows
 from fleetwatch_storage.influx.read import Reader
 from fleetwatch_storage.influx.server import Server
@@ -152,8 +152,8 @@ class InfluxStore:
         return ""
 
     def _try_to_read(self) -> None:
-        database = self._settings.influx_database
-        for _ in self._reader.parts(Statement(f"SHOW MEASUREMENTS ON {identifier(database)} LIMIT 1", ())):
+        place = place_of(self._settings.influx_database, "fleetwatch_health")
+        for _ in self._reader.parts(Statement(f"SELECT * FROM {place} LIMIT 1", ())):
             pass
 
     def _try_to_write(self) -> None:
