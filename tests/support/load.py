@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from fleetwatch_proto import PROTOCOL
 
 from tests.support import simulated_agent
 from tests.support.conditions import wait_until_async
@@ -42,6 +43,7 @@ class LoadSettings:
     flood: bool = False  # sample whenever the window has room, times counted on from `start_ms`
     start_ms: int = 0
     seed: int = 1
+    protocol: int = PROTOCOL  # what the agents say they speak
     identity: Callable[[str], list[tuple[str, str]]] = identity
 
 

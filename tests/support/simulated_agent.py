@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from fleetwatch_proto import PROTOCOL, VERSION
+from fleetwatch_proto import VERSION
 from fleetwatch_proto.v1 import ingest_pb2 as wire
 
 from tests.support.encoding import encode
@@ -173,7 +173,7 @@ class SimulatedAgent:
             first_unacked=next(iter(self._spool), 0),
             next_seq=len(self.issued) + 1,
             agent_version=VERSION,
-            protocol=PROTOCOL,
+            protocol=self._settings.protocol,
             facts=wire.Facts(os="simulated", architecture="x86_64", cores=4, threads=4, memory_bytes=8 << 30),
             tags=[wire.Tag(key="env", value="load")],
             wall_ms=time.time_ns() // 1_000_000,
