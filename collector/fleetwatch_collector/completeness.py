@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fleetwatch_storage.hosts import Completeness
 
@@ -23,11 +23,20 @@ class Counts:
 
     def added_to(self, total: Completeness) -> Completeness:
         """`total` with these, and these set back to nothing."""
-        names = ("expected", "received", "duplicates", "late", "lost")
-        sums = {name: max(0, min(LARGEST_SEQ, getattr(total, name) + getattr(self, name))) for name in names}
-        for name in names:
-            setattr(self, name, 0)
-        return replace(total, **sums)
+        sums = Completeness(
+            expected=_bounded(total.expected + self.expected),
+            received=_bounded(total.received + self.received),
+            duplicates=_bounded(total.duplicates + self.duplicates),
+            late=_bounded(total.late + self.late),
+            lost=_bounded(total.lost + self.lost),
+        )
+        self.expected = self.received = self.duplicates = self.late = self.lost = 0
+        return sums
+
+
+def _bounded(count: int) -> int:
+    """What the database can hold, however an agent lies."""
+    return max(0, min(LARGEST_SEQ, count))
 
 
 class Spool:

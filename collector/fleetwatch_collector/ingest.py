@@ -36,11 +36,7 @@ class Ingest:
     async def stream(self, _requests: AsyncIterator[bytes], context: Context) -> None:
         """Serves one agent until either side ends the stream."""
         caller = _Caller(context)
-        hello = await self._hello(context)
-        stream = Stream(caller.wake, caller.end)
-        session = self.sessions.open(CALLER.get(), hello, self.parts, stream, now_ms(), time.monotonic())
-        caller.begin(session)
-        _log.info("agent connected", agent=session.identity.agent_id, host=session.host, spool=session.spool_id)
+        session = await self._open(caller, context)
         try:
             await self._read(session, context)
         except asyncio.CancelledError:
@@ -51,6 +47,15 @@ class Ingest:
         finally:
             self.sessions.close(session, self.parts, now_ms(), time.monotonic())
             _log.info("agent disconnected", agent=session.identity.agent_id, host=session.host)
+
+    async def _open(self, caller: _Caller, context: Context) -> Session:
+        """The session; the Hello is not kept for as long as the stream is."""
+        hello = await self._hello(context)
+        stream = Stream(caller.wake, caller.end)
+        session = self.sessions.open(CALLER.get(), hello, self.parts, stream, now_ms(), time.monotonic())
+        caller.begin(session)
+        _log.info("agent connected", agent=session.identity.agent_id, host=session.host, spool=session.spool_id)
+        return session
 
     async def _hello(self, context: Context) -> Hello:
         try:
@@ -69,18 +74,21 @@ class Ingest:
         return message.hello
 
     async def _read(self, session: Session, context: Context) -> None:
-        read, take = context.read, session.take
+        read = context.read
         while self.reading:
-            raw = await read()
-            if raw is _EOF:
+            if not self._take(session, await read()):
                 return
-            if not self.reading:
-                break
-            now_s = time.monotonic()
-            take(raw, now_ms(), now_s)
-            if session.must_wait(now_s):
-                await session.wait(now_s)
+            if session.must_wait():
+                await session.wait()
         await asyncio.get_running_loop().create_future()  # until the server ends the call
+
+    def _take(self, session: Session, raw: object) -> bool:
+        """Takes a message, which is not kept while the next one is waited for; false at the end of the stream."""
+        if not isinstance(raw, bytes):
+            return False
+        if self.reading:
+            session.take(raw, now_ms(), time.monotonic())
+        return True
 
 
 class _Caller:
@@ -116,8 +124,8 @@ class _Caller:
 
     async def _write(self, session: Session) -> None:
         try:
-            while not session.gone and (messages := session.messages()):
-                for message in messages:
+            while session.outbox.waiting and not session.gone:
+                for message in session.messages():
                     await self._context.write(message)
         except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
             pass  # the call has ended; its reader notices

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any, TypeAlias
 
 import grpc
@@ -21,7 +21,7 @@ from fleetwatch_collector.metrics import CallMetrics
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Around: TypeAlias = Callable[[str, Context], AbstractAsyncContextManager[None]]
+Around: TypeAlias = Callable[[Context], AbstractContextManager[None]]
 
 STATUS = {
     Why.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
@@ -41,11 +41,14 @@ _STREAM_OF_AGENT = "/fleetwatch.v1.Ingest/Stream"
 _log = structlog.get_logger()
 
 
-class AroundCalls(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
-    """Runs every call within the given context managers, the first one outermost."""
+class Doorkeeper(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
+    """Stands before every handler of every kind of call."""
 
-    def __init__(self, *around: Around) -> None:
-        self._around = around
+    def __init__(self, metrics: CallMetrics, token: str | None, calls_per_address: int) -> None:
+        self.metrics = metrics
+        self.token = token
+        self._most = calls_per_address
+        self._open: Counter[str] = Counter()
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], details: grpc.HandlerCallDetails
@@ -55,19 +58,83 @@ class AroundCalls(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # gene
         if handler is None:
             return handler
         method = details.method if isinstance(details.method, str) else details.method.decode()
+        return wrap(handler, lambda context: Passage(self, method, context))
 
-        @contextlib.asynccontextmanager
-        async def within(context: Context) -> AsyncIterator[None]:
-            async with AsyncExitStack() as stack:
-                for around in self._around:
-                    await stack.enter_async_context(around(method, context))
-                yield
+    def count_in(self, address: str) -> None:
+        """A call from this address is open.
 
-        return wrap(handler, within)
+        Raises:
+            CallRefused: too many are, from an address off this machine.
+        """
+        if self._open[address] >= self._most and not is_local(address):
+            raise CallRefused(Why.EXHAUSTED, f"{self._most} calls are open from {address}; no more are taken")
+        self._open[address] += 1
+
+    def count_out(self, address: str) -> None:
+        """It is not any more."""
+        self._open[address] -= 1
+        if not self._open[address]:
+            del self._open[address]
 
 
-def wrap(handler: Handler, within: Callable[[Context], AbstractAsyncContextManager[None]]) -> Handler:
-    """A handler of the same kind whose behaviour runs within a context manager."""
+class Passage:
+    """What happens around one call: identity, correlation id, metrics, and one log line when it fails.
+
+    A plain object: ten thousand streams keep theirs for as long as they are open.
+    """
+
+    __slots__ = ("_address", "_context", "_counted", "_door", "_method", "_started_s")
+
+    def __init__(self, door: Doorkeeper, method: str, context: Context) -> None:
+        self._door, self._method, self._context = door, method, context
+        self._address = peer_address(context.peer())
+        self._started_s = time.monotonic()
+        self._counted = False
+
+    def __enter__(self) -> None:
+        structlog.contextvars.bind_contextvars(call=uuid.uuid4().hex[:12], method=self._method, peer=self._address)
+        self._door.metrics.open.labels(self._method).inc()
+        try:
+            self._identify()
+        except CallRefused as refused:
+            self.__exit__(CallRefused, refused, None)
+            raise
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        metrics = self._door.metrics
+        metrics.open.labels(self._method).dec()
+        metrics.ended.labels(self._method, _ending(error)).inc()
+        if self._method != _STREAM_OF_AGENT:
+            metrics.seconds.labels(self._method).observe(time.monotonic() - self._started_s)
+        if self._counted:
+            self._door.count_out(self._address)
+
+    def _identify(self) -> None:
+        if self._method.startswith(OPEN_SERVICES):
+            return
+        metadata = list(self._context.invocation_metadata() or ())
+        CALLER.set(identify(self._context.peer(), metadata, self._door.token))
+        self._door.count_in(self._address)
+        self._counted = True
+
+
+def _ending(error: BaseException | None) -> str:
+    """How a call ended, in a word for metrics; failures are logged here, once."""
+    if error is None:
+        return "ok"
+    if isinstance(error, CallRefused):
+        _log.warning("call refused", why=error.why.value, detail=error.detail)
+        return error.why.value
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return "cancelled"
+    _log.error("call failed", exc_info=error)
+    return "failed"
+
+
+def wrap(handler: Handler, around: Around) -> Handler:
+    """A handler of the same kind whose behaviour runs within a context manager, and whose refusals are statuses."""
     kinds: dict[tuple[bool, bool], tuple[str, Any]] = {
         (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
         (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
@@ -76,106 +143,29 @@ def wrap(handler: Handler, within: Callable[[Context], AbstractAsyncContextManag
     }
     kind, make = kinds[bool(handler.request_streaming), bool(handler.response_streaming)]
     behaviour = getattr(handler, kind)
-    wrapped = _yielding(behaviour, within) if inspect.isasyncgenfunction(behaviour) else _returning(behaviour, within)
+    wrapped = _yielding(behaviour, around) if inspect.isasyncgenfunction(behaviour) else _returning(behaviour, around)
     made: Handler = make(wrapped, handler.request_deserializer, handler.response_serializer)
     return made
 
 
-def _returning(behaviour: Any, within: Callable[[Context], AbstractAsyncContextManager[None]]) -> Any:
+def _returning(behaviour: Any, around: Around) -> Any:
     async def wrapped(request: Any, context: Context) -> Any:
-        async with within(context):
-            return await behaviour(request, context)
-
-    return wrapped
-
-
-def _yielding(behaviour: Any, within: Callable[[Context], AbstractAsyncContextManager[None]]) -> Any:
-    async def wrapped(request: Any, context: Context) -> AsyncIterator[Any]:
-        async with within(context):
-            async for response in behaviour(request, context):
-                yield response
-
-    return wrapped
-
-
-@contextlib.asynccontextmanager
-async def refusals(_method: str, context: Context) -> AsyncIterator[None]:
-    """Turns a refusal into a gRPC status with its words. Outermost: nothing else knows about statuses."""
-    try:
-        yield
-    except CallRefused as refused:
-        await context.abort(STATUS[refused.why], refused.detail)
-
-
-class Measured:
-    """Counts and times calls."""
-
-    def __init__(self, metrics: CallMetrics) -> None:
-        self._metrics = metrics
-
-    @contextlib.asynccontextmanager
-    async def __call__(self, method: str, _context: Context) -> AsyncIterator[None]:
-        started = time.monotonic()
-        self._metrics.open.labels(method).inc()
-        status = "ok"
         try:
-            yield
+            with around(context):
+                return await behaviour(request, context)
         except CallRefused as refused:
-            status = refused.why.value
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            status = "cancelled"
-            raise
-        except BaseException:
-            status = "failed"
-            raise
-        finally:
-            self._metrics.open.labels(method).dec()
-            self._metrics.ended.labels(method, status).inc()
-            if method != _STREAM_OF_AGENT:
-                self._metrics.seconds.labels(method).observe(time.monotonic() - started)
+            await context.abort(STATUS[refused.why], refused.detail)
+
+    return wrapped
 
 
-@contextlib.asynccontextmanager
-async def logged(method: str, context: Context) -> AsyncIterator[None]:
-    """Gives the call an id that all its log lines carry, and logs how it failed, once."""
-    structlog.contextvars.bind_contextvars(call=uuid.uuid4().hex[:12], method=method, peer=peer_address(context.peer()))
-    try:
-        yield
-    except CallRefused as refused:
-        _log.warning("call refused", why=refused.why.value, detail=refused.detail)
-        raise
-    except (asyncio.CancelledError, GeneratorExit, grpc.aio.AbortError):
-        raise
-    except Exception:
-        _log.exception("call failed")
-        raise
-
-
-class Identified:
-    """Sets the caller's identity, or refuses; bounds how many calls one address has open."""
-
-    def __init__(self, token: str | None, calls_per_address: int) -> None:
-        self._token = token
-        self._most = calls_per_address
-        self._open: Counter[str] = Counter()
-
-    @contextlib.asynccontextmanager
-    async def __call__(self, method: str, context: Context) -> AsyncIterator[None]:
-        if method.startswith(OPEN_SERVICES):
-            yield
-            return
-        caller = identify(context.peer(), list(context.invocation_metadata() or ()), self._token)
-        CALLER.set(caller)
-        if is_local(caller.address):
-            yield
-            return
-        if self._open[caller.address] >= self._most:
-            raise CallRefused(Why.EXHAUSTED, f"{self._most} calls are open from {caller.address}; no more are taken")
-        self._open[caller.address] += 1
+def _yielding(behaviour: Any, around: Around) -> Any:
+    async def wrapped(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
-            yield
-        finally:
-            self._open[caller.address] -= 1
-            if not self._open[caller.address]:
-                del self._open[caller.address]
+            with around(context):
+                async for response in behaviour(request, context):
+                    yield response
+        except CallRefused as refused:
+            await context.abort(STATUS[refused.why], refused.detail)
+
+    return wrapped

@@ -7,6 +7,7 @@ with the tags of one schema.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,9 +48,13 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Plan:
-    """One schema, ready to be applied. `tagsets` by series; `series` (n,) int64: sorted hashes of the series' names."""
+    """One schema, ready to be applied. `tagsets` by series; `series` (n,) int64: sorted hashes of the series' names.
+
+    `digest` is of the message that it was made from: who sends the same one again has sent the same content.
+    """
 
     schema_id: int
+    digest: bytes
     layout: Layout
     tagsets: tuple[TagSet, ...]
     series: npt.NDArray[np.int64]
@@ -63,17 +68,21 @@ class Plans:
         self._layouts: WeakValueDictionary[tuple[Block, ...], Layout] = WeakValueDictionary()
         self._tagsets: dict[TagSet, TagSet] = {}
 
-    def find_or_make(self, schema_id: int, columns: Callable[[], Sequence[Columns]]) -> Plan:
-        """The plan of a schema; `columns` is only called, and may only refuse, when nobody uses that schema."""
+    def find_or_make(self, schema_id: int, message: bytes, columns: Callable[[], Sequence[Columns]]) -> Plan:
+        """The plan of a schema; `columns` reads and checks the message, unless the very same one was read before."""
+        digest = hashlib.blake2b(message, digest_size=16).digest()
         plan = self._plans.get(schema_id)
+        if plan is not None and plan.digest == digest:
+            return plan
+        read = columns()
         if plan is None:
-            plan = self._plans[schema_id] = self._make(schema_id, columns())
+            plan = self._plans[schema_id] = self._make(schema_id, digest, read)
         return plan
 
     def __len__(self) -> int:
         return len(self._plans)
 
-    def _make(self, schema_id: int, series: Sequence[Columns]) -> Plan:
+    def _make(self, schema_id: int, digest: bytes, series: Sequence[Columns]) -> Plan:
         blocks = make_blocks(series)
         layout = self._layouts.get(blocks)
         if layout is None:
@@ -82,7 +91,7 @@ class Plans:
             self._tagsets.clear()
         tagsets = tuple(self._tagsets.setdefault(one.tags, one.tags) for one in series)
         hashes = np.array([hash((one.measurement, one.tags)) for one in series], np.int64)
-        return Plan(schema_id, layout, tagsets, np.unique(hashes))
+        return Plan(schema_id, digest, layout, tagsets, np.unique(hashes))
 
 
 def make_blocks(series: Sequence[Columns]) -> tuple[Block, ...]:

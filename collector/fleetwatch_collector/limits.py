@@ -35,7 +35,8 @@ class Allowance:
         return self._level
 
     def _refill(self, now_s: float) -> None:
-        self._level = min(self._burst, self._level + max(0.0, now_s - self._at_s) * self._rate)
+        level = self._level + (now_s - self._at_s) * self._rate
+        self._level = level if level < self._burst else self._burst
         self._at_s = now_s
 
 

@@ -111,6 +111,8 @@ class Acknowledged:
 
     def take_also(self) -> list[int]:
         """Numbers above `up_to` that became durable since this was last asked."""
+        if not self._also:
+            return []
         also = sorted(seq for seq in set(self._also) if seq > self.up_to)
         self._also = []
         return also

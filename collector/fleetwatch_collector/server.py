@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from fleetwatch_collector.imports import ImportService
 from fleetwatch_collector.ingest import Ingest
-from fleetwatch_collector.interceptors import AroundCalls, Handler, Identified, Measured, logged, refusals
+from fleetwatch_collector.interceptors import Doorkeeper, Handler
 from fleetwatch_collector.metrics import CallMetrics
 from fleetwatch_collector.queries import LARGEST_ANSWER, QueryService
 from fleetwatch_collector.settings import CollectorSettings, address
@@ -41,8 +41,8 @@ class Server:
     def __init__(
         self, settings: CollectorSettings, services: Services, metrics: CallMetrics, token: str | None
     ) -> None:
-        around = AroundCalls(refusals, logged, Measured(metrics), Identified(token, settings.streams_per_address))
-        self._server = grpc.aio.server(interceptors=[around], options=options(settings))
+        doorkeeper = Doorkeeper(metrics, token, settings.streams_per_address)
+        self._server = grpc.aio.server(interceptors=[doorkeeper], options=options(settings))
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in the stubs
         self._address = settings.grpc
         self._add(services)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -80,6 +81,7 @@ class Collector:
         Raises:
             ConfigError: the address cannot be listened on.
         """
+        collect_garbage_seldom()
         self._presence.nobody_is_here()
         self.port = await self._server.start()
         watching = Watching(self.live, self._sessions, self._settings)
@@ -160,6 +162,16 @@ class Collector:
         metrics = CallMetrics(self.registry)
         self.registry.register(TallyMetrics(self._tally, self._readings))
         return Server(self._settings, Services(self._ingest, imports, self._queries), metrics, self._token)
+
+
+def collect_garbage_seldom() -> None:
+    """Sets Python's collector of cycles, for the whole process, to runs that are rare.
+
+    With ten thousand streams open its default took a quarter of all processor time (7 s of 27) to find nothing:
+    sessions and batches are freed by counting references.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _keep(work: Callable[[], Awaitable[None]]) -> None:

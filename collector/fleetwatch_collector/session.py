@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -62,6 +63,12 @@ class Parts:
 class Session:
     """The state of one stream, from its Hello to its end. Event loop's thread only."""
 
+    __slots__ = (
+        "__weakref__", "_acknowledged", "_bases", "_clock_steps", "_durable", "_in_flight", "_in_flight_bytes",
+        "_needed", "_parts", "_refused_schemas", "_resume", "_rival", "_tell_of_rival_at_s", "account", "boot_id",
+        "clock_offset_ms", "counts", "gone", "heard_s", "identity", "interval_ms", "outbox", "spool", "spool_id",
+    )  # fmt: skip
+
     def __init__(
         self, identity: Identity, hello: Hello, account: Account, spool: Spool, parts: Parts, wake: Callable[[], None]
     ) -> None:
@@ -113,7 +120,7 @@ class Session:
                 Why.EXHAUSTED, f"a {kind} of {len(raw)} bytes; at most {self._parts.settings.max_message}"
             )
         if kind == "schema":
-            self._take_schema(message.schema, now_s)
+            self._take_schema(message.schema, raw, now_s)
         elif kind == "stats":
             self._take_stats(message.stats, now_ms)
         elif kind == "goodbye":
@@ -151,12 +158,12 @@ class Session:
             self.outbox.need_schema(schema_id)
         raise Refused(Nack.RETRY, f"schema {schema_id:016x} is not known: send it first", retry_after_ms=100)
 
-    def _take_schema(self, schema: Schema, now_s: float) -> None:
+    def _take_schema(self, schema: Schema, raw: bytes, now_s: float) -> None:
         self._needed.discard(schema.id)
-        self.account.points.spend(sum(len(one.fields) for one in schema.series), now_s)
         try:
-            read = read_schema(schema, self._parts.settings)
-            self.account.admit(self._parts.plans.find_or_make(schema.id, lambda: read), now_s)
+            plan = self._parts.plans.find_or_make(schema.id, raw, lambda: read_schema(schema, self._parts.settings))
+            self.account.points.spend(plan.layout.columns, now_s)
+            self.account.admit(plan, now_s)
             self._refused_schemas.pop(schema.id, None)
         except Refused as refused:
             self._refuse_schema(schema.id, refused)
@@ -257,7 +264,8 @@ class Session:
     def messages(self) -> list[bytes]:
         """What is to be sent now."""
         messages = self.outbox.take(self._acknowledged)
-        self._go_on()
+        if self._resume is not None:
+            self._go_on()
         return messages
 
     def watch(self, interval_ms: int, for_s: int) -> None:
@@ -314,13 +322,13 @@ class Session:
             or self.outbox.full
         )
 
-    def must_wait(self, now_s: float) -> bool:
+    def must_wait(self) -> bool:
         """Whether nothing may be read now: this agent's window or rate, or everybody's budget."""
-        return self._full or self._parts.budget.full or self.account.points.wait_s(now_s) > 0
+        return self._full or self._parts.budget.full or self.account.points.level < 0
 
-    async def wait(self, now_s: float) -> None:
+    async def wait(self) -> None:
         """Waits until more may be read, or for what is known of that now."""
-        if (delay_s := self.account.points.wait_s(now_s)) > 0:
+        if (delay_s := self.account.points.wait_s(time.monotonic())) > 0:
             self._parts.tally.throttled += 1
             self._parts.presence.throttled(self)
             await asyncio.sleep(delay_s)
