@@ -159,9 +159,26 @@ def _embedded(folder: Path, hosts: HostDirectory) -> Iterator[Store]:
         yield store
 
 
+class SealingStore(EmbeddedStore):
+    """Seals everything after every write, so that whatever is asked is answered from files and roll-ups."""
+
+    def write(self, batch: Sequence[Frame]) -> None:
+        try:
+            super().write(batch)
+        finally:
+            self.maintenance.run(int(time.time() * 1000) + 3 * HOUR_MS)
+
+
+@contextmanager
+def _sealed(folder: Path, hosts: HostDirectory) -> Iterator[Store]:
+    with closing(SealingStore(folder / "data", hosts, EmbeddedSettings(store_maintenance_s=0))) as store:
+        yield store
+
+
 ENGINES: dict[str, OpenStore] = {
     "reference": _reference,
     "embedded": _embedded,
+    "embedded-sealed": _sealed,
     "influx1": _influx1,
     "influx2-shim": _influx2_shim,
     "remote": _remote,

@@ -83,30 +83,45 @@ class Database:
                 self._readers -= 1
                 self._idle.notify_all()
 
-    def reopen(self, *, checkpoint_bytes: int | None = None) -> None:
+    def answers(self) -> bool:
+        """Whether the database is open and has not failed."""
+        try:
+            with self.cursor() as cursor:
+                return cursor.execute("SELECT 1").fetchone() is not None
+        except duckdb.Error:
+            return False
+
+    def checkpoint_at(self, wal_bytes: int) -> None:
+        """Changes at which size the write-ahead log is worked into the file."""
+        self.writer.execute(f"SET GLOBAL checkpoint_threshold = '{wal_bytes}B'")
+
+    def reopen(self, checkpoint_bytes: int) -> None:
         """Opens the file again after a fatal error, once all readers are done.
 
         Raises:
-            StoreUnavailable: it cannot be opened now.
+            StoreUnavailable: it cannot be opened now; it is closed then.
         """
+        with self._alone():
+            self._close()
+            self._root, self.writer = self._open(checkpoint_bytes)
+
+    def close(self) -> None:
+        """Waits for readers and closes the file; idempotent."""
+        with self._alone():
+            self._close()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Without readers."""
         with self._idle:
             self._opening = True
             self._idle.wait_for(lambda: not self._readers)
         try:
-            self._close()
-            wanted = self._settings.store_checkpoint_bytes if checkpoint_bytes is None else checkpoint_bytes
-            self._root, self.writer = self._open(wanted)
+            yield
         finally:
             with self._idle:
                 self._opening = False
                 self._idle.notify_all()
-
-    def close(self) -> None:
-        """Waits for readers and closes the file."""
-        with self._idle:
-            self._opening = True
-            self._idle.wait_for(lambda: not self._readers)
-        self._close()
 
     def _close(self) -> None:
         self.writer.close()

@@ -20,8 +20,8 @@ def plain(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A fetched column without its mask."""
     if not np.ma.isMaskedArray(column):
         return column
-    if column.dtype == object:
-        return np.where(np.ma.getmaskarray(column), None, np.ma.getdata(column))
-    return (
-        np.where(np.ma.getmaskarray(column), np.nan, np.ma.getdata(column)) if np.ma.is_masked(column) else column.data
-    )
+    values: npt.NDArray[Any] = np.ma.getdata(column)
+    if np.ma.is_masked(column):
+        values = values if values.dtype == object else values.astype(np.float64)
+        values[np.ma.getmaskarray(column)] = None if values.dtype == object else np.nan
+    return values

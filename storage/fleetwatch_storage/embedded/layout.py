@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from duckdb import DuckDBPyConnection
 
@@ -135,7 +136,14 @@ def _tables(connection: DuckDBPyConnection) -> list[HotTable]:
 
 def _files(connection: DuckDBPyConnection) -> list[SealedFile]:
     rows = connection.execute("SELECT * FROM files").fetchall()
-    return [SealedFile(row[0], Tier(row[1]), *row[2:9], frozenset(row[9].split(","))) for row in rows]
+    return [_file(*row) for row in rows]
+
+
+def _file(path: str, tier: str, *numbers_and_columns: Any) -> SealedFile:
+    *numbers, columns = numbers_and_columns
+    measurement, start_ms, end_ms, part, generation, rows, size = numbers
+    names = frozenset(columns.split(","))
+    return SealedFile(path, Tier(tier), measurement, start_ms, end_ms, part, generation, rows, size, names)
 
 
 def record(connection: DuckDBPyConnection, gone: Iterable[SealedFile], new: Iterable[SealedFile]) -> None:

@@ -17,6 +17,9 @@ from fleetwatch_storage.embedded.ranges import Ranges
 from fleetwatch_storage.embedded.rows import HOUR_MS
 from fleetwatch_storage.query import Query, Transform
 
+_RATES_FROM_MS = 6 * HOUR_MS
+"""Range from which mean rates are taken from roll-ups, which weigh them by time: the same where intervals are equal."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -65,7 +68,7 @@ def _keeps(query: Query, kept: Kept) -> bool:
     if query.transform is Transform.INCREASE:
         return kept.increase
     if query.transform is Transform.RATE:
-        return kept.increase and wanted <= {"avg"}
+        return kept.increase and wanted <= {"avg"} and query.end_ms - query.start_ms >= _RATES_FROM_MS
     return query.transform is Transform.NONE and wanted <= kept.aggregates
 
 

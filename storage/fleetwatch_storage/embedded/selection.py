@@ -50,7 +50,10 @@ class Selection:
 
     def has_slice(self, number: int) -> bool:
         """Whether files of this slice of hosts can hold any of it."""
-        return self.hosts is None or any(host // SLICE_HOSTS == number for host in self.hosts)
+        first, after = number * SLICE_HOSTS, (number + 1) * SLICE_HOSTS
+        if self.bounds is not None and (self.bounds[0] >= after or self.bounds[1] <= first):
+            return False
+        return self.hosts is None or any(first <= host < after for host in self.hosts)
 
     def rows(self, host: Codes, inst: Codes) -> Places | None:
         """Places of the rows that belong to it; None: all."""

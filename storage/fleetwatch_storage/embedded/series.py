@@ -89,7 +89,8 @@ class SeriesTable:
         if not len(rows) or np.bincount(series).max() <= 1:
             return None
         order = np.lexsort((rows.ts, series))
-        return order[np.append(np.diff(series[order]) != 0, True)]
+        last: Places = order[np.append(np.diff(series[order]) != 0, True)]
+        return last
 
     def _replace(self, rows: Rows, series: Places) -> None:
         for field, column in rows.fields.items():

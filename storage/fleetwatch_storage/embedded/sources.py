@@ -78,9 +78,10 @@ class Sources:
         return f"SELECT {', '.join([keys, *newest])} FROM ({union(layers)}) GROUP BY {keys}"
 
 
-def parquet(folder: Path, files: Iterable[SealedFile]) -> str:
-    """The files as a relation."""
-    return f"read_parquet([{', '.join(literal(str(folder / file.path)) for file in files)}])"
+def parquet(folder: Path, files: Iterable[SealedFile], *, alike: bool = True) -> str:
+    """The files as a relation; `alike` when all have the same columns."""
+    paths = ", ".join(literal(str(folder / file.path)) for file in files)
+    return f"read_parquet([{paths}]{'' if alike else ', union_by_name = true'})"
 
 
 def union(statements: Iterable[str]) -> str:

@@ -26,3 +26,9 @@ class State:
     frozen: set[str] = field(default_factory=set)
     touched_ms: dict[tuple[int, int], int] = field(default_factory=dict)
     points: int = 0
+    generation: int = 0
+
+    def next_generation(self) -> int:
+        """A number no sealed file has yet; only the sealing thread takes one."""
+        self.generation += 1
+        return self.generation

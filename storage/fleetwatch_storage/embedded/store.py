@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,12 +13,18 @@ import duckdb
 from fleetwatch_storage import hosttags, reduce
 from fleetwatch_storage.embedded import faults, layout, names
 from fleetwatch_storage.embedded.database import Database
+from fleetwatch_storage.embedded.files import Step
+from fleetwatch_storage.embedded.maintenance import Maintenance
+from fleetwatch_storage.embedded.names import Measurement
 from fleetwatch_storage.embedded.reading import Reader
+from fleetwatch_storage.embedded.recovery import Recovery, free_bytes
 from fleetwatch_storage.embedded.settings import EmbeddedSettings
 from fleetwatch_storage.embedded.state import State
 from fleetwatch_storage.embedded.writing import Write
+from fleetwatch_storage.errors import StoreUnavailable
 from fleetwatch_storage.frames import Frame
 from fleetwatch_storage.hosts import Host
+from fleetwatch_storage.hosttags import HostTags
 from fleetwatch_storage.metadata.hosts import HostDirectory
 from fleetwatch_storage.query import Matcher, Query
 from fleetwatch_storage.store import Health, SeriesKey
@@ -28,33 +36,66 @@ def _clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _no_step(_name: str) -> None:
+    return
+
+
 class EmbeddedStore:
-    """A store in one folder of this machine; one process at a time."""
+    """A store in one folder of this machine; one process at a time.
+
+    `step` is told each point in sealing at which a crash is interesting, for tests that crash there.
+
+    Raises:
+        StoreUnavailable: the folder cannot be used; the reason is "locked", "newer", "corrupt", "full" or "down".
+    """
 
     commit_lag_s = 0.0
 
     def __init__(
-        self, path: Path, directory: HostDirectory, settings: EmbeddedSettings, *, now_ms: Callable[[], int] = _clock_ms
+        self,
+        path: Path,
+        directory: HostDirectory,
+        settings: EmbeddedSettings,
+        *,
+        now_ms: Callable[[], int] = _clock_ms,
+        step: Step = _no_step,
     ) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        _make_folder(path)
+        self.path = path
+        self.settings = settings
+        self.state = State(names.Names(), layout.Layout(), {})
         self._directory = directory
-        self._settings = settings
         self._now_ms = now_ms
-        self._database = Database(path / "hot.duckdb", settings)
-        with self._database.cursor() as cursor:
-            self._state = State(names.load(cursor), layout.load(cursor), {})
-        self._reader = Reader(self._database, self._state, path, directory, settings)
+        self.database = Database(path / "hot.duckdb", settings)
+        self._recovery = Recovery(self.database, self.state, path, settings, now_ms)
+        try:
+            self._recovery.load()
+        except BaseException:
+            self.database.close()
+            raise
+        self._reader = Reader(self.database, self.state, path, directory, settings)
+        self.maintenance = Maintenance(self.database, self.state, path, settings, now_ms, step)
+        self.maintenance.start()
 
     def write(self, frames: Sequence[Frame]) -> None:
         """See the seam."""
-        with self._state.lock:
+        with self.state.lock:
+            self._recovery.before_writing()
             try:
-                Write(self._state, self._settings).run(self._database.writer, frames, self._now_ms())
+                Write(self.state, self.settings).run(self.database.writer, frames, self._now_ms())
             except duckdb.Error as error:
+                self._recovery.after(error)
                 raise faults.while_writing(error) from error
 
     def read(self, query: Query) -> Frame:
         """See the seam."""
+        self._recovery.before_reading()
+        try:
+            return self._reader.read(query)
+        except duckdb.Error as error:
+            if not faults.is_fatal(error):
+                raise faults.while_reading(error) from error
+            self._recovery.after(error)
         try:
             return self._reader.read(query)
         except duckdb.Error as error:
@@ -62,39 +103,37 @@ class EmbeddedStore:
 
     def latest(self, measurements: Sequence[str] = ()) -> list[Frame]:
         """See the seam."""
-        known = self._state.names.measurements
-        found = []
-        for name in measurements or sorted(known):
-            measurement = known.get(name)
-            table = self._state.series.get(measurement.id) if measurement else None
-            if measurement and table:
-                with self._state.memory:
-                    frame = table.latest(measurement, self._state.names.hosts, self._now_ms() - _LATEST_MS)
-                found.append(reduce.ordered(frame))
-        return [one for one in found if len(one)]
+        chosen = self._measurements(measurements)
+        found = [self._latest(one) for one in chosen]
+        return [frame for frame in found if len(frame)]
+
+    def _latest(self, measurement: Measurement) -> Frame:
+        state = self.state
+        with state.memory:
+            rows = state.series[measurement.id].latest(measurement, state.names.hosts, self._now_ms() - _LATEST_MS)
+        return reduce.ordered(rows)
+
+    def _measurements(self, wanted: Sequence[str]) -> list[Measurement]:
+        """The measurements of these names that have series, all when none is named."""
+        known = self.state.names.measurements
+        chosen = [known[name] for name in wanted or sorted(known) if name in known]
+        return [one for one in chosen if one.id in self.state.series]
 
     def series(self, measurement: str = "", where: Sequence[Matcher] = ()) -> list[SeriesKey]:
         """See the seam."""
-        known = self._state.names.measurements
-        chosen = (
-            [known[measurement]]
-            if measurement in known
-            else []
-            if measurement
-            else [known[one] for one in sorted(known)]
-        )
-        tags = self._directory.tags()
-        hosts = self._state.names.hosts
-        keys = []
-        for one in chosen:
-            series = self._state.series[one.id].known
-            mask = hosttags.selected(where, hosts, one.tagsets, series.host, series.inst, tags)
-            fields = tuple(sorted(one.fields))
-            pairs = sorted(
-                (hosts[h], one.tagsets[i]) for h, i in zip(series.host[mask], series.inst[mask], strict=True)
-            )
-            keys += [SeriesKey(one.name, host, tagset, fields) for host, tagset in pairs]
-        return keys
+        tags = self._directory.tags() if where else {}
+        return [
+            key
+            for one in self._measurements([measurement] if measurement else [])
+            for key in self._keys(one, where, tags)
+        ]
+
+    def _keys(self, measurement: Measurement, where: Sequence[Matcher], tags: HostTags) -> list[SeriesKey]:
+        known, hosts, tagsets = self.state.series[measurement.id].known, self.state.names.hosts, measurement.tagsets
+        mask = hosttags.selected(where, hosts, tagsets, known.host, known.inst, tags)
+        fields = tuple(sorted(measurement.fields))
+        pairs = zip(known.host[mask].tolist(), known.inst[mask].tolist(), strict=True)
+        return [SeriesKey(measurement.name, *key, fields) for key in sorted((hosts[h], tagsets[i]) for h, i in pairs)]
 
     def hosts(self) -> list[Host]:
         """See the seam."""
@@ -102,8 +141,40 @@ class EmbeddedStore:
 
     def health(self) -> Health:
         """See the seam."""
-        return Health(True, True, "embedded")
+        return self._recovery.health()
+
+    def vitals(self) -> dict[str, float]:
+        """The fields of `fleetwatch_store` in the catalogue."""
+        return {
+            "points": float(self.state.points),
+            "bytes": float(self.maintenance.used_bytes()),
+            "hot_bytes": float(self.maintenance.hot_bytes()),
+            "series": float(sum(len(table.known) for table in self.state.series.values())),
+            "writable": float(self.health().writable),
+            "seal_seconds": self.maintenance.seal_seconds,
+            "disk_free": float(free_bytes(self.path)),
+        }
 
     def close(self) -> None:
         """See the seam."""
-        self._database.close()
+        self.maintenance.stop()
+        self.database.close()
+
+
+def _make_folder(path: Path) -> None:
+    """The folder, there and writable.
+
+    Raises:
+        StoreUnavailable: it cannot be.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return
+    except OSError as error:
+        reason = "full" if error.errno == errno.ENOSPC else "down"
+        raise StoreUnavailable(
+            f"{path}: the store's folder cannot be written to: {error.strerror}; give it to the user that "
+            f"fleetwatch runs as, or name another with data_dir",
+            reason=reason,
+        ) from error
