@@ -30,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: AgentSettings, options: argparse.Namespace) -> int:
+    # gRPC brings its own TLS; Python's OpenSSL, which asyncio and hashlib load when it is there, would cost 5 of 46 MB
+    # and never be used.
+    for unused in ("_ssl", "_hashlib"):
+        sys.modules.setdefault(unused, None)  # type: ignore[arg-type]
     from fleetwatch_agent.agent import run
 
     logs.set_up(settings.log_level)

@@ -8,7 +8,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,12 +144,11 @@ def until_told(sampler: Sampler) -> Iterator[None]:
 
 
 def give_back_memory() -> None:
-    """Returns to the system what imports used for a moment: 4 MB of 40, measured."""
+    """Returns to the system what imports used for a moment: 4 MB, measured."""
     gc.collect()
     gc.freeze()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def one_sample(settings: AgentSettings) -> tuple[int, list[tuple[str, dict[str, str], dict[str, float]]], bytes]:

@@ -21,9 +21,9 @@ def cpu_usage(before: Sequence[int], after: Sequence[int]) -> tuple[float, ...] 
     guest_nice), or None when no time has passed. Guests' time is part of user and nice in the kernel's figures and is
     taken out, as Telegraf does. Counters that ran backwards (idle and iowait may) count as unchanged.
     """
-    user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice = (
+    user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice = [
         new - old if new > old else 0 for old, new in zip(before, after, strict=True)
-    )
+    ]
     total = user + nice + system + idle + iowait + irq + softirq + steal
     if not total:
         return None

@@ -36,6 +36,11 @@ class Stamps:
         current, *highest = struct.unpack(_FORMAT, data)
         return cls(current % CLASSES, tuple(highest))
 
+    def used(self, time_ms: int) -> Stamps:
+        """The state after a stamp was given."""
+        one = time_ms % CLASSES
+        return Stamps(one, (*self.highest[:one], time_ms, *self.highest[one + 1 :]))
+
 
 def stamp(state: Stamps, wall_ms: int) -> tuple[Stamps, int | None]:
     """The stamp of a sample read at `wall_ms`, and the state after it.
@@ -48,21 +53,17 @@ def stamp(state: Stamps, wall_ms: int) -> tuple[Stamps, int | None]:
     for one in order:
         time = _nearest(wall_ms, one)
         if time > state.highest[one]:
-            return _used(state, one, time), time
+            return state.used(time), time
     furthest = max(range(CLASSES), key=lambda one: state.highest[one])
     if state.highest[furthest] > wall_ms + _FORGET_MS:
         time = _nearest(wall_ms, furthest)
-        return _used(state, furthest, time), time
+        return state.used(time), time
     return state, None
 
 
 def stepped(offset_before_ms: int, offset_ms: int) -> bool:
     """Whether the wall clock jumped between two readings of wall clock less boot-time clock."""
     return abs(offset_ms - offset_before_ms) > _STEP_MS
-
-
-def _used(state: Stamps, one: int, time: int) -> Stamps:
-    return Stamps(one, (*state.highest[:one], time, *state.highest[one + 1 :]))
 
 
 def _nearest(wall_ms: int, one: int) -> int:

@@ -6,7 +6,7 @@ import os
 
 from fleetwatch_agent.rates import percent
 from fleetwatch_agent.readers.context import Context
-from fleetwatch_agent.readers.source import Lines
+from fleetwatch_agent.readers.source import Words, number_after
 from fleetwatch_agent.samples import ABSENT, Reader, Series, Values
 
 READS = ("/proc/meminfo", "/proc/vmstat")
@@ -21,16 +21,13 @@ _SWAP_KEYS = ("SwapTotal:", "SwapFree:")
 
 def make(context: Context) -> Reader:
     """One row of `mem` and one of `swap`, bytes."""
-    files, meminfo, vmstat = (
-        context.files,
-        Lines((*_AMOUNT_KEYS, *_USE_KEYS, *_SWAP_KEYS)),
-        Lines(("pswpin", "pswpout")),
-    )
+    files, meminfo = context.files, Words((*_AMOUNT_KEYS, *_USE_KEYS, *_SWAP_KEYS))
     page = os.sysconf("SC_PAGESIZE")
 
     def read() -> Values:
         kilobytes = meminfo.pick(files.read("proc/meminfo"))
-        pages = vmstat.pick(files.read("proc/vmstat"))
+        vmstat = files.read("proc/vmstat")
+        pages = [number_after(vmstat, key) for key in (b"\npswpin ", b"\npswpout ")]
         swapped = [ABSENT if count is None else float(count * page) for count in pages]
         return [(_MEM, _memory(kilobytes[:12])), (_SWAP, _swap(kilobytes[12:], swapped))]
 

@@ -35,6 +35,7 @@ _WANTED = sum(1 << number for number in _NUMBERS.values()) | 1 << 12
 """Established and waiting sockets, which may be very many, are known from the counters; 12 is a half-open connection,
 which the kernel answers as state 3."""
 
+_SNMP = (b"RetransSegs", b"ActiveOpens", b"PassiveOpens", b"CurrEstab")
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST_DUMP = 0x1 | 0x100 | 0x200
@@ -59,23 +60,17 @@ class NetstatReader:
     def __call__(self) -> Values:
         files = self._context.files
         states = self._states()
-        tcp = _snmp(files.read("proc/net/snmp"))
-        four = _sockstat(files.read("proc/net/sockstat"))
-        six = _sockstat(files.read("proc/net/sockstat6")) if self._has_ipv6 else {}
-        row = [
-            # The kernel's counter holds sockets in close_wait too.
-            max(0.0, tcp["CurrEstab"] - self._close_wait),
-            four["TCP tw"],
-            four["TCP inuse"] + six.get("TCP6 inuse", 0.0),
-            four["TCP orphan"],
-            four["TCP alloc"],
-            four["TCP mem"] * self._page,
-            four["UDP inuse"] + six.get("UDP6 inuse", 0.0),
-            tcp["RetransSegs"],
-            tcp["ActiveOpens"],
-            tcp["PassiveOpens"],
-        ]
-        return [(_SERIES, row + states)]
+        retransmitted, active, passive, established = _snmp(files.read("proc/net/snmp"))
+        four = files.read("proc/net/sockstat")
+        inuse, orphan, waiting, allocated, pages = _numbers(four, b"TCP: ")
+        (udp, *_) = _numbers(four, b"UDP: ")
+        if self._has_ipv6:
+            six = files.read("proc/net/sockstat6")
+            inuse += _numbers(six, b"TCP6: ")[0]
+            udp += _numbers(six, b"UDP6: ")[0]
+        # The kernel's count of established connections holds those that the peer has closed, too.
+        row = [max(0.0, established - self._close_wait), waiting, inuse, orphan, allocated, pages * self._page, udp]
+        return [(_SERIES, [*row, retransmitted, active, passive, *states])]
 
     def _states(self) -> list[float]:
         now = self._context.clock()
@@ -129,18 +124,16 @@ def _count(data: bytes, counts: Counter[int]) -> bool:
     return True
 
 
-def _sockstat(data: bytes) -> dict[str, float]:
-    """`TCP: inuse 3 orphan 0` becomes `TCP inuse` and `TCP orphan`."""
-    found = {}
-    for line in data.decode().splitlines():
-        protocol, _, rest = line.partition(":")
-        words = rest.split()
-        for name, number in zip(words[::2], words[1::2], strict=False):
-            found[f"{protocol} {name}"] = float(number)
-    return found
+def _numbers(sockstat: bytes, protocol: bytes) -> list[float]:
+    """The numbers of `TCP: inuse 3 orphan 0 tw 0 alloc 4 mem 1`, whose order is fixed in the kernel."""
+    start = sockstat.index(protocol)
+    return list(map(float, sockstat[start : sockstat.index(b"\n", start)].split()[2::2]))
 
 
-def _snmp(data: bytes) -> dict[str, float]:
-    """The counters of TCP: a line of names and a line of numbers."""
-    names, numbers = (line.split()[1:] for line in data.decode().splitlines() if line.startswith("Tcp:"))
-    return dict(zip(names, map(float, numbers), strict=True))
+def _snmp(data: bytes) -> tuple[float, ...]:
+    """RetransSegs, ActiveOpens, PassiveOpens and CurrEstab: a line of names and a line of numbers."""
+    names = data.index(b"Tcp: ")
+    numbers = data.index(b"Tcp: ", names + 5)
+    words = data[names:numbers].split()
+    values = data[numbers : data.index(b"\n", numbers)].split()
+    return tuple(float(values[words.index(name)]) for name in _SNMP)

@@ -21,17 +21,20 @@ def make(context: Context) -> Reader:
     """
     files = context.files
     series = {
-        (resource, kind): Series("pressure", (("resource", resource), ("type", kind.decode())), _FIELDS)
+        (f"proc/pressure/{resource}", kind): Series(
+            "pressure", (("resource", resource), ("type", kind.decode())), _FIELDS
+        )
         for resource in ("cpu", "memory", "io")
         for kind in (b"some", b"full")
     }
-    files.read("proc/pressure/cpu")
+    paths = ("proc/pressure/cpu", "proc/pressure/memory", "proc/pressure/io")
+    files.read(paths[0])
 
     def read() -> Values:
         readings: Values = []
-        for resource in ("cpu", "memory", "io"):
-            for kind, *numbers in _LINE.findall(files.read(f"proc/pressure/{resource}")):
-                readings.append((series[resource, kind], list(map(float, numbers))))
+        for path in paths:
+            for kind, *numbers in _LINE.findall(files.read(path)):
+                readings.append((series[path, kind], list(map(float, numbers))))
         return readings
 
     return read

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fleetwatch_agent.rates import per_second
 from fleetwatch_agent.readers.context import Context
-from fleetwatch_agent.readers.source import Files
+from fleetwatch_agent.readers.source import Files, number_after
 from fleetwatch_agent.readers.top import Process, table, top
 from fleetwatch_agent.readers.users import Users
 from fleetwatch_agent.samples import Series, Values
@@ -29,6 +29,7 @@ READS = (
 _FIELDS = ("total", "running", "sleeping", "blocked", "stopped", "zombies", "idle", "unknown", "total_threads")
 _SERIES = Series("processes", (), _FIELDS)
 _STATES = {b"R": 1, b"S": 2, b"D": 3, b"T": 4, b"t": 4, b"Z": 5, b"X": 5, b"I": 6}
+_UNKNOWN = 7
 _IO = re.compile(rb"read_bytes: (\d+)\nwrite_bytes: (\d+)")
 
 
@@ -46,7 +47,7 @@ class ProcessReader:
         self._known: dict[int, Process] = {}
         self._users = Users(context.files)
         self._table = b""
-        self._forks = -1
+        self._forks: int | None = None
         self._read_at: float | None = None
         self._hertz = os.sysconf("SC_CLK_TCK")
         self._page = os.sysconf("SC_PAGESIZE")
@@ -72,7 +73,7 @@ class ProcessReader:
             self._drop(pid)
 
     def _list(self, stat: bytes) -> None:
-        forks = _number(stat, b"\nprocesses ")
+        forks = number_after(stat, b"\nprocesses ")
         if forks == self._forks:
             return
         self._forks = forks
@@ -104,15 +105,12 @@ class ProcessReader:
             if data is None:
                 self._drop(one.pid)
                 continue
-            # A program may put anything into its name, parentheses and spaces too: the last one ends it.
-            end = data.rfind(b")")
-            fields = data[end + 2 :].split(b" ", 22)
-            counts[_STATES.get(fields[0], 7)] += 1
-            one.name = data[data.find(b"(") + 1 : end]
-            one.threads, one.started = int(fields[17]), int(fields[19])
-            one.rss = int(fields[21]) * self._page
+            if data == one.stat:
+                self._rest(one)
+            else:
+                self._update(one, data, now, elapsed)
+            counts[one.state] += 1
             counts[8] += one.threads
-            self._measure(one, int(fields[11]) + int(fields[12]), now, elapsed)
         counts[0] = sum(counts[1:8])
         return counts
 
@@ -126,11 +124,29 @@ class ProcessReader:
         except OSError:
             return None
 
-    def _measure(self, one: Process, ticks: int, now: float, elapsed: float) -> None:
+    @staticmethod
+    def _rest(one: Process) -> None:
+        """Most processes sleep: what the kernel says of them is the same text as before."""
+        one.cpu_percent = one.read_rate = one.write_rate = 0.0
+
+    def _update(self, one: Process, stat: bytes, now: float, elapsed: float) -> None:
+        # A program may put anything into its name, parentheses and spaces too: the last one ends it.
+        end = stat.rfind(b")")
+        fields = stat[end + 2 :].split(b" ", 22)
+        one.stat = stat
+        one.state = _STATES.get(fields[0], _UNKNOWN)
+        one.name = stat[stat.find(b"(") + 1 : end]
+        one.threads, one.started = int(fields[17]), int(fields[19])
+        one.rss = int(fields[21]) * self._page
+        ticks = int(fields[11]) + int(fields[12])
         used = ticks - one.ticks
         one.cpu_percent = round(100 * used / self._hertz / elapsed, 1) if elapsed > 0 and used > 0 else 0.0
         one.ticks = ticks
-        if used <= 0 and one.io is not None:
+        self._traffic(one, used, now)
+
+    def _traffic(self, one: Process, used_ticks: int, now: float) -> None:
+        """Who used no processor time has moved nothing worth a place in the table."""
+        if used_ticks <= 0 and one.io is not None:
             one.read_rate = one.write_rate = 0.0
             return
         found = self._io(one.pid)
@@ -159,11 +175,7 @@ class ProcessReader:
         named = self._context.settings.process_names
         chosen = top(self._known.values())
         rows = [(one, self._users.owner(one.pid) if named else "") for one in chosen]
-        return table(rows, _number(stat, b"\nbtime "), self._hertz, named)
-
-
-def _number(stat: bytes, key: bytes) -> int:
-    return int(stat.partition(key)[2].split(None, 1)[0])
+        return table(rows, number_after(stat, b"\nbtime ") or 0, self._hertz, named)
 
 
 def _descriptors() -> int:

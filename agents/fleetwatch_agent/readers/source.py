@@ -103,39 +103,33 @@ class Files:
         return data
 
 
-class Lines:
-    """Numbers of `key value ...` lines, found again by line number because kernel files keep their order.
+class Words:
+    """Numbers that follow a word, found again by position because kernel files keep their order.
 
-    Picking 14 of 55 lines of /proc/meminfo costs 5 µs, a dictionary of all of them 15 µs.
+    Picking 14 of the 55 lines of /proc/meminfo costs 7 µs, a dictionary of all of them 15 µs.
     """
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._keys = [key.encode() for key in keys]
-        self._places: list[tuple[int, bytes]] = []
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = [word.encode() for word in words]
+        self._places: list[int] | None = None
 
     def pick(self, data: bytes) -> list[int | None]:
-        """The number after each key; None for keys the file does not have."""
-        lines = data.split(b"\n")
-        try:
-            return self._values(lines)
-        except (IndexError, LookupError):
-            self._places = self._find(lines)
-            return self._values(lines)
+        """The number after each word; None for words the file does not have."""
+        found = data.split()
+        if self._places is None or not self._fit(found, self._places):
+            self._places = [found.index(word) + 1 if word in found else 0 for word in self._words]
+        return [int(found[place]) if place else None for place in self._places]
 
-    def _values(self, lines: list[bytes]) -> list[int | None]:
-        if not self._places:
-            raise LookupError
-        found: list[int | None] = []
-        for number, key in self._places:
-            if number < 0:
-                found.append(None)
-                continue
-            parts = lines[number].split(None, 2)
-            if parts[0] != key:
-                raise LookupError
-            found.append(int(parts[1]))
-        return found
+    def _fit(self, found: list[bytes], places: list[int]) -> bool:
+        if len(found) <= max(places):
+            return False
+        return all(found[place - 1] == word for place, word in zip(places, self._words, strict=True) if place)
 
-    def _find(self, lines: list[bytes]) -> list[tuple[int, bytes]]:
-        where = {line.split(None, 1)[0]: number for number, line in enumerate(lines) if line}
-        return [(where.get(key, -1), key) for key in self._keys]
+
+def number_after(data: bytes, key: bytes) -> int | None:
+    """The number behind a key, such as `b"\\nctxt "`; cheap in a long file. None when the key is not there."""
+    start = data.find(key)
+    if start < 0:
+        return None
+    start += len(key)
+    return int(data[start : start + 24].split(None, 1)[0])

@@ -1,4 +1,4 @@
-"""Load, uptime, processors and users, from /proc/loadavg, /proc/uptime, /proc/stat and /run/utmp."""
+"""Load, uptime, processors and users, from /proc/loadavg, /proc/stat, the boot-time clock and /run/utmp."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fleetwatch_agent.readers.context import Context
 from fleetwatch_agent.readers.source import Files
 from fleetwatch_agent.samples import Reader, Series, Values
 
-READS = ("/proc/loadavg", "/proc/uptime", "/proc/stat", "/run/utmp, or the names in /run/systemd/sessions")
+READS = ("/proc/loadavg", "/proc/stat", "the clock since boot", "/run/utmp, or the names in /run/systemd/sessions")
 
 _FIELDS = ("load1", "load5", "load15", "load1_per_core", "n_cpus", "n_users", "uptime")
 _SERIES = Series("system", (), _FIELDS)
@@ -16,16 +16,25 @@ _USER_PROCESS = 7
 
 def make(context: Context) -> Reader:
     """One row of `system`."""
-    files = context.files
+    return SystemReader(context)
 
-    def read() -> Values:
+
+class SystemReader:
+    """Counts users less often than it reads the load."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._users = 0.0
+        self._counted_at = float("-inf")
+
+    def __call__(self) -> Values:
+        files, now = self._context.files, self._context.clock()
+        if now - self._counted_at >= self._context.settings.processes_every:
+            self._users, self._counted_at = users(files), now
         load1, load5, load15 = map(float, files.read("proc/loadavg").split(None, 3)[:3])
         cpus = max(1, files.read("proc/stat").count(b"\ncpu"))
-        uptime = float(int(float(files.read("proc/uptime").split(None, 1)[0])))
         per_core = round(load1 / cpus * 100) / 100
-        return [(_SERIES, (load1, load5, load15, per_core, float(cpus), users(files), uptime))]
-
-    return read
+        return [(_SERIES, (load1, load5, load15, per_core, float(cpus), self._users, float(int(now))))]
 
 
 def users(files: Files) -> float:

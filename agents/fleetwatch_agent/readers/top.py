@@ -16,9 +16,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 class Process:
     """One process as it is followed from pass to pass.
 
-    `descriptor` of its stat file, -1 where there are too many to keep open; `ticks` of processor time used;
-    `cpu_percent` of one core; `rss` bytes; `read_rate` and `write_rate` bytes per second; `started` ticks after boot;
-    `io` bytes read and written when last looked at, which was at `io_at`.
+    `descriptor` of its stat file, -1 where there are too many to keep open; `stat` the kernel's text; `state` a place
+    in the counts; `ticks` of processor time used; `cpu_percent` of one core; `rss` bytes; `read_rate` and `write_rate`
+    bytes per second; `started` ticks after boot; `io` bytes read and written when last looked at, at `io_at`.
     """
 
     __slots__ = (
@@ -31,6 +31,8 @@ class Process:
         "read_rate",
         "rss",
         "started",
+        "stat",
+        "state",
         "threads",
         "ticks",
         "write_rate",
@@ -39,7 +41,8 @@ class Process:
     def __init__(self, pid: int, descriptor: int = -1) -> None:
         self.pid = pid
         self.descriptor = descriptor
-        self.name = b""
+        self.name = self.stat = b""
+        self.state = 0
         self.ticks = self.threads = self.started = self.rss = 0
         self.cpu_percent = self.io_at = self.read_rate = self.write_rate = 0.0
         self.io: tuple[int, int] | None = None

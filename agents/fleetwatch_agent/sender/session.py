@@ -87,7 +87,7 @@ class Session:
         hello = pb.Hello(
             spool_id=figures.spool_id,
             boot_id=who.boot_id,
-            first_unacked=figures.first,
+            first_unacked=next(iter(self._spool.after(0, 1)), 0),
             next_seq=figures.next_seq,
             agent_version=VERSION,
             protocol=PROTOCOL,

@@ -32,10 +32,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How the spool stands. `first` is the oldest batch that waits, 0 when none does; `lost_points` is of all time."""
+    """How the spool stands. `bytes` are those in use when a batch was last closed; `lost_points` is of all time."""
 
     spool_id: str
-    first: int
     next_seq: int
     batches: int
     bytes: int
@@ -73,11 +72,12 @@ class SpoolFile:
             raise sqlite3.OperationalError("no such state")
         self.spool_id, self.next_seq, stamps = state
         self.stamps = Stamps.unpack(stamps)
-        (self._count,) = self._db.execute("SELECT count(*) FROM batches").fetchone()
+        self._recount()
         self._schemas = {rows.unsigned(number) for (number,) in self._db.execute("SELECT id FROM schemas")}
         self._open: list[Sample] = []
         for row in self._db.execute("SELECT * FROM open_rows ORDER BY rowid").fetchall():
             self._open.append(rows.sample_from(row))
+            self.stamps = self.stamps.used(self._open[-1].t_ms)
         (self._page,) = self._db.execute("PRAGMA page_size").fetchone()
         self._settled = self._used()
 
@@ -104,9 +104,7 @@ class SpoolFile:
             closed = self._close(groups)
             if gathered:
                 self._db.execute(rows.INSERT_ROW, rows.sample_row(sample))
-            next_seq = self.next_seq + len(closed)
-            self._db.execute("UPDATE state SET next_seq = ?, stamps = ?", (next_seq, stamps.pack()))
-            gone = self._make_room(sample.t_ms) if closed else 0
+            gone = self._number(len(closed), stamps, sample.t_ms) if closed else 0
         self._forget(acked)
         self._settle(closed, gone)
         self._open, self.stamps = gathered, stamps
@@ -116,8 +114,8 @@ class SpoolFile:
         if self._open:
             with self._transaction():
                 closed = self._close([self._open])
-                self._db.execute("UPDATE state SET next_seq = next_seq + 1")
-            self._settle(closed, 0)
+                gone = self._number(1, self.stamps, self._open[-1].t_ms)
+            self._settle(closed, gone)
             self._open = []
 
     def adopt(self, batches: Iterable[Batch], lost: Iterable[Lost], schemas: dict[int, bytes], stamps: Stamps) -> None:
@@ -132,9 +130,9 @@ class SpoolFile:
                 seq += 1
             overflow.record(self._db, lost)
             self._db.execute("UPDATE state SET next_seq = ?, stamps = ?", (seq, stamps.pack()))
-        self._count += seq - self.next_seq
         self.next_seq, self.stamps = seq, stamps
         self._schemas |= schemas.keys()
+        self._recount()
 
     def acknowledge(self, up_to: int, also: Sequence[int]) -> None:
         """Forgets batches that are stored.
@@ -162,8 +160,8 @@ class SpoolFile:
     def bury(self, seq: int, reason: str, detail: str) -> None:
         """Moves a batch that will never be taken to the dead letters and counts it as lost."""
         with self._transaction():
-            gone = overflow.bury(self._db, seq, reason, detail)
-        self._count -= gone
+            overflow.bury(self._db, seq, reason, detail)
+        self._recount()
         self.in_flight.discard(seq)
 
     def give_up(self, share: float) -> None:
@@ -171,8 +169,8 @@ class SpoolFile:
         self.apply_acks()
         with self._transaction():
             room = overflow.Room(self._used, int(self._used() * (1 - share)), self.in_flight)
-            gone = overflow.make_room(self._db, room, 0, not self.durable)
-        self._count -= gone
+            overflow.make_room(self._db, room, 0, not self.durable)
+        self._recount()
 
     def forget_lost(self, numbers: Sequence[int]) -> None:
         """Drops ranges that were reported."""
@@ -239,19 +237,15 @@ class SpoolFile:
             return [(number, Lost(*rest)) for number, *rest in found]
 
     def figures(self) -> Figures:
-        """How the spool stands now."""
-        with translated():
-            first = self.after(0, 1)
-            (lost_points,) = self._db.execute("SELECT lost_points FROM state").fetchone()
-            return Figures(
-                spool_id=self.spool_id,
-                first=first[0] if first else 0,
-                next_seq=self.next_seq,
-                batches=self._count - len(self._acked),
-                bytes=self._used(),
-                lost_points=lost_points,
-                durable=self.durable,
-            )
+        """How the spool stands now; costs no query."""
+        return Figures(
+            spool_id=self.spool_id,
+            next_seq=self.next_seq,
+            batches=self._count - len(self._acked),
+            bytes=self._settled,
+            lost_points=self._lost_points,
+            durable=self.durable,
+        )
 
     # Within a transaction
 
@@ -274,6 +268,14 @@ class SpoolFile:
         if closed and self._open:
             self._db.execute("DELETE FROM open_rows")
         return closed
+
+    def _number(self, closed: int, stamps: Stamps, now_ms: int) -> int:
+        """Keeps the numbers given and the stamps, and makes room; returns how many batches went.
+
+        Between, the stamps of open rows say as much as this state would: that spares a page in most commits.
+        """
+        self._db.execute("UPDATE state SET next_seq = ?, stamps = ?", (self.next_seq + closed, stamps.pack()))
+        return self._make_room(now_ms)
 
     def _delete(self, seqs: Collection[int]) -> None:
         if seqs:
@@ -308,9 +310,16 @@ class SpoolFile:
         self._acked.difference_update(acked)
         self._count -= len(acked)
 
+    def _recount(self) -> None:
+        with translated():
+            (self._count,) = self._db.execute("SELECT count(*) FROM batches").fetchone()
+            (self._lost_points,) = self._db.execute("SELECT lost_points FROM state").fetchone()
+
     def _settle(self, closed: list[Batch], gone: int) -> None:
-        self._count += len(closed) - gone
+        self._count += len(closed)
         self.next_seq += len(closed)
+        if gone:
+            self._recount()
         if closed:
             self.newest = closed[-1]
             self._settled = self._used()

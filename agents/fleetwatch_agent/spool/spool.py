@@ -146,10 +146,7 @@ class Spool:
     def figures(self) -> Figures:
         """How the spool stands."""
         with self._lock:
-            try:
-                return self._now.figures()
-            except SpoolUnusable:
-                return Figures(self._now.spool_id, 0, self._now.next_seq, 0, 0, 0, False)
+            return self._now.figures()
 
     # Keeping going
 
