@@ -66,7 +66,7 @@ def _ordered(levels: Mapping, for_ms: int) -> tuple[Comparison, tuple[Level, ...
             found.append(_level(child, severity, child.get("for", values.duration_ms, for_ms)))
     levels.done([one.value for one in Severity])
     complete = [one for one in found if one is not None]
-    if not found:
+    if not levels.names():
         levels.problem("name at least one level: info, warning or critical")
     if len(complete) < len(found) or not complete:
         return None

@@ -60,11 +60,12 @@ def rule(fields: Mapping, inherited: Defaults, every_ms: int) -> Rule | None:
     fields.done((*_FIELDS, *conditions.FIELDS), (*_LATER, *conditions.LATER))
     name = fields.get("name", values.name, "")
     fields.missing("name is missing", "name")
-    kind = RuleType(fields.get("type", values.choice(*RuleType, later=("absent",)), "threshold"))
-    parts = _host_down(fields, inherited) if kind is RuleType.HOST_DOWN else _threshold(fields, inherited)
+    kind = fields.get("type", lambda node: RuleType(_type(node)), None if "type" in fields else RuleType.THRESHOLD)
+    read = {RuleType.HOST_DOWN: _host_down, RuleType.THRESHOLD: _threshold}
+    parts = {} if kind is None else read[kind](fields, inherited)
     common = _common(fields, inherited, every_ms)
     _clashing_labels(fields, parts, common)
-    if len(fields.problems.found) > before:
+    if len(fields.problems.found) > before or kind is None:
         return None
     source = f"{fields.problems.file}:{fields.node.start_mark.line + 1}"
     uid = fields.get("uid", values.name, name)
@@ -181,6 +182,9 @@ def _guards(fields: Mapping) -> tuple[Guard, ...]:
         if compared:
             found.append(Guard(metric, *compared, where=one.get("where", values.matchers, ())))
     return tuple(found)
+
+
+_type = values.choice(*RuleType, later=("absent",))
 
 
 def _nodata(node: Any) -> str:
