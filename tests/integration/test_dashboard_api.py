@@ -75,7 +75,9 @@ async def test_one_host_has_facts_and_counts(rig: Bench) -> None:
 
 
 async def test_series_are_columns_on_a_regular_grid_with_gaps_as_null(rig: Bench) -> None:
-    found = await get(rig, "/api/v1/series?host=web-3&metric=cpu.usage_active&tag.cpu=cpu-total&from=-1h&to=now&points=600")
+    found = await get(
+        rig, "/api/v1/series?host=web-3&metric=cpu.usage_active&tag.cpu=cpu-total&from=-1h&to=now&points=600"
+    )
 
     (series,) = found["series"]
     assert (series["metric"], series["tags"], series["unit"]) == ("cpu.usage_active", {"cpu": "cpu-total"}, "percent")
@@ -87,7 +89,9 @@ async def test_series_are_columns_on_a_regular_grid_with_gaps_as_null(rig: Bench
 
 
 async def test_counters_come_per_second(rig: Bench) -> None:
-    found = await get(rig, "/api/v1/series?host=web-1&metric=net.bytes_recv&metric=net.bytes_sent&tag.interface=eth0&stats=avg")
+    found = await get(
+        rig, "/api/v1/series?host=web-1&metric=net.bytes_recv&metric=net.bytes_sent&tag.interface=eth0&stats=avg"
+    )
 
     received = found["series"][0]
     assert received["unit"] == "bytes/s"
@@ -129,7 +133,9 @@ async def test_a_browser_that_has_the_series_is_told_so(rig: Bench) -> None:
         first = await client.get(address)
         second = await client.get(address, headers={"if-none-match": first.headers["etag"]})
         rig.store.frames["mem"].fields["used"][-60:] += 1e9
-        third = await client.get(address.replace("1795167000", "1795168800"), headers={"if-none-match": first.headers["etag"]})
+        third = await client.get(
+            address.replace("1795167000", "1795168800"), headers={"if-none-match": first.headers["etag"]}
+        )
 
     assert (first.status_code, second.status_code, second.content, third.status_code) == (200, 304, b"", 200)
 
@@ -180,7 +186,12 @@ async def test_a_query_is_answered_as_columns(rig: Bench) -> None:
 async def test_a_query_is_answered_as_csv_in_which_no_cell_is_a_formula(rig: Bench) -> None:
     names = rig.store.frames["process_top"].fields["name"]
     names[:] = '=HYPERLINK("http://x")'
-    body = {"measurement": "process_top", "fields": ["name", "pid"], "from": "-15s", "where": [{"tag": "host", "value": "web-1"}]}
+    body = {
+        "measurement": "process_top",
+        "fields": ["name", "pid"],
+        "from": "-15s",
+        "where": [{"tag": "host", "value": "web-1"}],
+    }
 
     answer = await ask(rig, body, accept="text/csv")
 
@@ -334,4 +345,6 @@ async def test_metrics_are_prometheus_text(tmp_path: Path) -> None:
 async def test_the_openapi_document_names_every_call(rig: Bench) -> None:
     paths = (await get(rig, "/api/openapi.json"))["paths"]
 
-    assert {"/api/v1/hosts", "/api/v1/series", "/api/v1/query", "/api/v1/catalog", "/api/v1/alerts", "/healthz"} <= set(paths)
+    assert {"/api/v1/hosts", "/api/v1/series", "/api/v1/query", "/api/v1/catalog", "/api/v1/alerts", "/healthz"} <= set(
+        paths
+    )

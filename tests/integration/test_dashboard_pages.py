@@ -31,7 +31,13 @@ async def page(rig: Bench, address: str, status: int = 200) -> str:
 
 def text_of(page: str) -> str:
     """What a reader sees: no tags, blanks as one."""
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split()).replace(" .", ".").replace(" ,", ",").replace("( ", "(").replace(" )", ")")
+    return (
+        " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+        .replace(" .", ".")
+        .replace(" ,", ",")
+        .replace("( ", "(")
+        .replace(" )", ")")
+    )
 
 
 def hosts_in(page: str) -> list[str]:
@@ -84,12 +90,16 @@ async def test_columns_sort_and_long_tables_have_pages(tmp_path: Path) -> None:
         past_the_end = await page(rig, "/?sort=name&page=99")
 
         assert hosts_in(by_cpu)[:2] == ["web-3", "build-1"]
-        assert hosts_in(second) == ["cache-1", "cache-2", "db-1", "db-2", "edge-ams-2"][-5:] or len(hosts_in(second)) == 5
+        assert (
+            hosts_in(second) == ["cache-1", "cache-2", "db-1", "db-2", "edge-ams-2"][-5:] or len(hosts_in(second)) == 5
+        )
         assert "page 2 of 5" in text_of(second)
         assert len(hosts_in(past_the_end)) == 1
 
 
-@pytest.mark.parametrize("address", ["/?sort=colour", "/?page=x", "/?page=0", "/?range=5", "/?from=yesterday", "/hosts/web-3?range=1y"])
+@pytest.mark.parametrize(
+    "address", ["/?sort=colour", "/?page=x", "/?page=0", "/?range=5", "/?from=yesterday", "/hosts/web-3?range=1y"]
+)
 async def test_what_a_page_cannot_understand_is_a_page_that_says_so(rig: Bench, address: str) -> None:
     found = await page(rig, address, 400)
 
@@ -123,7 +133,19 @@ async def test_the_host_page_has_a_card_for_everything_the_host_sends(rig: Bench
 
     cards = re.findall(r'id="card-([^"]+)"', found)
 
-    assert cards == ["cpu", "mem", "pressure", "load", "disk", "diskio", "net", "temp", "custom-shop_queue", "processes", "events"]
+    assert cards == [
+        "cpu",
+        "mem",
+        "pressure",
+        "load",
+        "disk",
+        "diskio",
+        "net",
+        "temp",
+        "custom-shop_queue",
+        "processes",
+        "events",
+    ]
 
 
 async def test_the_page_tells_its_script_what_to_draw(rig: Bench) -> None:

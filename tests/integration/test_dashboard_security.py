@@ -26,7 +26,7 @@ STATIC = Path(security.__file__).parent / "static"
 PAYLOADS = (
     "<script>alert(1)</script>",
     "</script><script>alert(2)</script>",
-    "\"><img src=x onerror=alert(3)>",
+    '"><img src=x onerror=alert(3)>',
     "'><svg/onload=alert(4)>",
     "' onmouseover='alert(5)",
     '" autofocus onfocus="alert(6)',
@@ -74,9 +74,13 @@ def poison(rig: Bench, text: str) -> str:
     frames = {frame.measurement: frame for frame in fleet.samples([bad], NOW_MS)}
     for name, frame in frames.items():
         if name not in ("cpu", "pressure"):
-            frames[name] = replace(frame, tagsets=tuple(tuple((key, text) for key, _ in tags) for tags in frame.tagsets))
+            frames[name] = replace(
+                frame, tagsets=tuple(tuple((key, text) for key, _ in tags) for tags in frame.tagsets)
+            )
     top = frames["process_top"]
-    frames["process_top"] = replace(top, fields={**top.fields, "user": np.full(len(top), text, object), "name": np.full(len(top), text, object)})
+    frames["process_top"] = replace(
+        top, fields={**top.fields, "user": np.full(len(top), text, object), "name": np.full(len(top), text, object)}
+    )
     frames[text] = replace(frames["temp"], measurement=text, fields={text: frames["temp"].fields["temp"]})
     rig.store.frames = frames
     labels = {"host": text, "path": text}
@@ -94,12 +98,18 @@ def dangers(page: str) -> list[str]:
     """Everything on a page that could run or load something it should not."""
     found = []
     for tag, attributes in Seen(page).tags:
-        if tag == "script" and not (str(attributes.get("src", "")).startswith("/static/") or attributes.get("type") == "application/json"):
+        if tag == "script" and not (
+            str(attributes.get("src", "")).startswith("/static/") or attributes.get("type") == "application/json"
+        ):
             found.append(f"script {attributes}")
         if tag in ("img", "iframe", "object", "embed", "base", "style", "textarea"):
             found.append(tag)
         found += [f"{tag} {name}" for name in attributes if name.startswith("on") or name == "style"]
-        found += [f"{tag} {name}={value}" for name, value in attributes.items() if name in ("href", "src", "action") and not _local(value or "")]
+        found += [
+            f"{tag} {name}={value}"
+            for name, value in attributes.items()
+            if name in ("href", "src", "action") and not _local(value or "")
+        ]
     return found
 
 
@@ -152,7 +162,10 @@ async def test_hostile_text_in_the_data_of_the_script_stays_text(rig: Bench, tex
 
 async def test_every_answer_carries_the_policy(rig: Bench) -> None:
     async with rig.client() as client:
-        answers = [await client.get(path) for path in ("/", "/hosts/web-3", "/api/v1/hosts", "/nothing", "/healthz", "/api/v1/series")]
+        answers = [
+            await client.get(path)
+            for path in ("/", "/hosts/web-3", "/api/v1/hosts", "/nothing", "/healthz", "/api/v1/series")
+        ]
         answers.append(await client.post("/api/v1/query", content="{"))
 
     for answer in answers:
@@ -208,16 +221,20 @@ async def test_nothing_can_be_changed(rig: Bench, method: str, path: str) -> Non
     assert answer.status_code == 405
 
 
-@pytest.mark.parametrize("path", ["/static/../settings.py", "/static/%2e%2e/settings.py", "/static/x/css/fleetwatch.css", "/static"])
+@pytest.mark.parametrize(
+    "path", ["/static/../settings.py", "/static/%2e%2e/settings.py", "/static/x/css/fleetwatch.css", "/static"]
+)
 async def test_nothing_but_our_static_files_can_be_read(rig: Bench, path: str) -> None:
     async with rig.client() as client:
         assert (await client.get(path)).status_code == 404
-        version = re.search(r'/static/(\w+)/', (await client.get("/")).text)[1]  # type: ignore[index]
+        version = re.search(r"/static/(\w+)/", (await client.get("/")).text)[1]  # type: ignore[index]
         assert (await client.get(f"/static/{version}/..%2f..%2fsettings.py")).status_code == 404
 
 
 def test_scripts_put_text_into_pages_only_as_text() -> None:
-    risky = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|setAttribute\('(on|style)")
+    risky = re.compile(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|setAttribute\('(on|style)"
+    )
 
     found = [file.name for file in (STATIC / "js").glob("*.js") if risky.search(file.read_text())]
 
@@ -229,4 +246,6 @@ def test_the_style_sheet_and_the_templates_load_nothing_from_elsewhere() -> None
     outside = re.compile(r"""(src|href|url\(|import|fetch\()\s*=?\s*["'(]?\s*(https?:)?//""")
 
     assert [file.name for file in files if outside.search(file.read_text())] == []
-    assert [file.name for file in templating.FOLDER.glob("*.j2") if re.search(r'\sstyle="|\son\w+="', file.read_text())] == []
+    assert [
+        file.name for file in templating.FOLDER.glob("*.j2") if re.search(r'\sstyle="|\son\w+="', file.read_text())
+    ] == []

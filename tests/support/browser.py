@@ -62,7 +62,10 @@ class Complaints:
     def watch(self, page: Page) -> None:
         page.on("pageerror", lambda error: self.found.append(f"script error: {error}"))
         page.on("console", self._console)
-        page.on("response", lambda answer: self.found.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
+        page.on(
+            "response",
+            lambda answer: self.found.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None,
+        )
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
@@ -70,7 +73,9 @@ class Complaints:
 
 
 @contextmanager
-def browser(playwright: Playwright, profile: Path, size: tuple[int, int] = WIDE, **options: Any) -> Iterator[BrowserContext]:
+def browser(
+    playwright: Playwright, profile: Path, size: tuple[int, int] = WIDE, **options: Any
+) -> Iterator[BrowserContext]:
     """Chromium with a fresh profile."""
     scale = 2 if size == PHONE else 1
     context = playwright.chromium.launch_persistent_context(

@@ -67,7 +67,12 @@ def bench(
         fleet.incidents(database, directory, now_ms)
         fleet.put_rule(database, "HighCPU", "cpu.usage_active", [("warning", ">", 85.0), ("critical", ">", 95.0)])
     app = create_app(
-        settings or DashboardSettings(), store, source if live else None, database, now_ms=clock or (lambda: now_ms), **options
+        settings or DashboardSettings(),
+        store,
+        source if live else None,
+        database,
+        now_ms=clock or (lambda: now_ms),
+        **options,
     )
     try:
         yield Bench(app, store, source, directory, database, now_ms, hosts)

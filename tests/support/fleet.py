@@ -134,7 +134,9 @@ class _Builder:
         )  # fmt: skip
 
 
-def samples(hosts: Sequence[Made], now_ms: int, span_ms: int = HOUR_MS, step_ms: int = STEP_MS, cores: int = 4) -> list[Frame]:
+def samples(
+    hosts: Sequence[Made], now_ms: int, span_ms: int = HOUR_MS, step_ms: int = STEP_MS, cores: int = 4
+) -> list[Frame]:
     """Frames of every measurement the pages show, up to `now_ms`."""
     builders: dict[str, _Builder] = {}
     rng = np.random.default_rng(3)
@@ -155,7 +157,9 @@ def _walk(rng: np.random.Generator, n: int, base: float, noise: float, ramp: Any
     return np.maximum(0.05, values)
 
 
-def _host(host: Made, at: Any, now_ms: int, rng: np.random.Generator, cores: int) -> Iterable[tuple[str, dict[str, str], Columns]]:
+def _host(
+    host: Made, at: Any, now_ms: int, rng: np.random.Generator, cores: int
+) -> Iterable[tuple[str, dict[str, str], Columns]]:
     n, seconds = len(at), at / 1000
     ramp = np.clip((at - (now_ms - 18 * 60_000)) / 130_000, 0, 1) if host.hot else None
     base = 24.0 if host.hot else host.cpu
@@ -186,14 +190,26 @@ def _host(host: Made, at: Any, now_ms: int, rng: np.random.Generator, cores: int
     for resource, calm, busy in (("cpu", 2.0, 34.0), ("memory", 0.4, 0.6), ("io", 2.4, 4.1)):
         yield "pressure", {"resource": resource, "type": "some"}, {"avg10": _walk(rng, n, calm, calm / 2, ramp, busy)}
     for sensor, warmth in (("package", host.temp), ("nvme0", 42.0)):
-        yield "temp", {"sensor": sensor}, {"temp": np.round(_walk(rng, n, 54 if host.hot else warmth, 0.8, ramp, warmth))}
+        yield (
+            "temp",
+            {"sensor": sensor},
+            {"temp": np.round(_walk(rng, n, 54 if host.hot else warmth, 0.8, ramp, warmth))},
+        )
     yield from _processes(host, at, ramp, rng)
 
 
 def _cpu(active: Any, cores: int, rng: np.random.Generator) -> Iterable[tuple[str, dict[str, str], Columns]]:
     for name in ("cpu-total", *(f"cpu{core}" for core in range(cores))):
         busy = active if name == "cpu-total" else np.clip(active + rng.normal(0, 4, len(active)), 0, 100)
-        shares = {"user": 0.76, "system": 0.14, "iowait": 0.045, "irq": 0.01, "softirq": 0.02, "steal": 0.02, "nice": 0.005}
+        shares = {
+            "user": 0.76,
+            "system": 0.14,
+            "iowait": 0.045,
+            "irq": 0.01,
+            "softirq": 0.02,
+            "steal": 0.02,
+            "nice": 0.005,
+        }
         modes = {f"usage_{mode}": busy * share * rng.uniform(0.85, 1.0, len(busy)) for mode, share in shares.items()}
         yield "cpu", {"cpu": name}, {"usage_active": busy, "usage_idle": 100 - busy, **modes}
 
@@ -206,9 +222,12 @@ def _traffic(host: Made, at: Any, rng: np.random.Generator, ramp: Any) -> Iterab
         "bytes_sent": np.cumsum(_walk(rng, n, host.tx, host.tx / 9) * mega * every),
         "err_in": np.zeros(n), "err_out": np.zeros(n), "drop_in": np.cumsum(rng.random(n) < 0.02).astype(float), "drop_out": np.zeros(n),
     }  # fmt: skip
-    yield "net", {"interface": "lo"}, {name: np.cumsum(np.full(n, 1e4)) for name in ("bytes_recv", "bytes_sent")} | {
-        name: np.zeros(n) for name in ("err_in", "err_out", "drop_in", "drop_out")
-    }
+    yield (
+        "net",
+        {"interface": "lo"},
+        {name: np.cumsum(np.full(n, 1e4)) for name in ("bytes_recv", "bytes_sent")}
+        | {name: np.zeros(n) for name in ("err_in", "err_out", "drop_in", "drop_out")},
+    )
     yield "diskio", {"name": "nvme0n1"}, {
         "read_bytes": np.cumsum(_walk(rng, n, 9, 5, ramp, 42) * 2**20 * every),
         "write_bytes": np.cumsum(_walk(rng, n, 14, 6, ramp, 28) * 2**20 * every),
@@ -227,7 +246,9 @@ _PROCESSES = (
 )
 
 
-def _processes(host: Made, at: Any, ramp: Any, rng: np.random.Generator) -> Iterable[tuple[str, dict[str, str], Columns]]:
+def _processes(
+    host: Made, at: Any, ramp: Any, rng: np.random.Generator
+) -> Iterable[tuple[str, dict[str, str], Columns]]:
     n = len(at)
     share = np.full(n, host.cpu * 0.73) if ramp is None else 18 + ramp * 1118
     for rank, (name, user, part, rss, read, write, threads, age) in enumerate(_PROCESSES):
@@ -342,7 +363,9 @@ def _last(frame: Frame) -> Frame:
     return reduce.take(frame, order[ends])
 
 
-def next_tick(store: FleetStore, at_ms: int, change: Callable[[str, str, Any], Any] = lambda _m, _f, value: value) -> list[Frame]:
+def next_tick(
+    store: FleetStore, at_ms: int, change: Callable[[str, str, Any], Any] = lambda _m, _f, value: value
+) -> list[Frame]:
     """The last rows again at a later time, some values changed: what an agent would send next."""
     out = []
     for frame in store.latest():
@@ -408,7 +431,9 @@ def put_told(database: sa.Engine, fingerprint: str, receiver: str, at_ms: int) -
         )  # fmt: skip
 
 
-def put_rule(database: sa.Engine, name: str, metric: str, levels: Sequence[tuple[str, str, float]], **values: Any) -> None:
+def put_rule(
+    database: sa.Engine, name: str, metric: str, levels: Sequence[tuple[str, str, float]], **values: Any
+) -> None:
     """A loaded rule; levels are (level, operator, threshold)."""
     rows = [{"level": level, "op": op, "threshold": at, "recover": at, "for_ms": 0} for level, op, at in levels]
     row: dict[str, Any] = {
@@ -449,8 +474,6 @@ def incidents(database: sa.Engine, directory: HostDirectory, now_ms: int) -> Non
             Event(ago(20), "web-3", "clock_step", "0.8 s forward"),
         ]
     )
-
-
 
 
 def now_ms() -> int:

@@ -62,7 +62,9 @@ def test_a_sparkline_of_nothing_is_empty_and_values_beyond_the_top_are_cut() -> 
 
 
 def test_a_selection_keeps_fields_and_series_and_nothing_else() -> None:
-    stored = frame("cpu", [Row("a", 1, {"x": 1.0, "y": 2.0}, {"cpu": "cpu0"}), Row("a", 1, {"x": 3.0}, {"cpu": "cpu-total"})])
+    stored = frame(
+        "cpu", [Row("a", 1, {"x": 1.0, "y": 2.0}, {"cpu": "cpu0"}), Row("a", 1, {"x": 3.0}, {"cpu": "cpu-total"})]
+    )
 
     part = charts.selected(stored, ["x"], {"cpu": "cpu-total"})
 

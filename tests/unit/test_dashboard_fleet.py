@@ -29,7 +29,9 @@ def alert(host: str = "web-1", **values: Any) -> Alert:
     return Alert(**given | values)
 
 
-def rule(name: str, metric: str, *found: tuple[str, str, float], matchers: Any = (), enabled: bool = True) -> RuleSummary:
+def rule(
+    name: str, metric: str, *found: tuple[str, str, float], matchers: Any = (), enabled: bool = True
+) -> RuleSummary:
     made = tuple(RuleLevel(level, op, at, at, 0) for level, op, at in found)
     return RuleSummary(name.lower(), name, metric, enabled, "", made, tuple(matchers), "rules.yaml:1")
 
@@ -151,7 +153,9 @@ def test_rows_know_what_the_last_samples_say() -> None:
     ],
 )  # fmt: skip
 def test_the_filter_box_understands(text: str, fits: bool) -> None:
-    one = row(values={"cpu": 97.0, "mem": 60.0}, condition=Condition(Status.CRITICAL, False, 2000, NOW_MS), process="ffmpeg")
+    one = row(
+        values={"cpu": 97.0, "mem": 60.0}, condition=Condition(Status.CRITICAL, False, 2000, NOW_MS), process="ffmpeg"
+    )
     wanted = filters.parse(text)
 
     assert wanted.problems == ()
@@ -168,7 +172,12 @@ def test_what_the_filter_box_does_not_understand_is_said_and_left_out(text: str)
 
 def test_alerts_of_one_rule_are_one_incident_however_many_hosts() -> None:
     found = incidents.group(
-        [alert("web-1"), alert("web-2", fired_at_ms=NOW_MS - 1000), alert("web-3", level="warning"), alert("web-4", state="pending")],
+        [
+            alert("web-1"),
+            alert("web-2", fired_at_ms=NOW_MS - 1000),
+            alert("web-3", level="warning"),
+            alert("web-4", state="pending"),
+        ],
         [Told("web-1-1", "slack", NOW_MS - 5), Told("web-2-1", "slack", NOW_MS)],
     )
 

@@ -44,7 +44,9 @@ def test_cards_without_data_are_not_there() -> None:
 
 def test_devices_can_be_chosen_and_the_loopback_comes_last() -> None:
     cards = panels.for_host(
-        keys(*(("net", {"interface": name}, ("bytes_recv",)) for name in ("lo", "eth1", "eth0"))), cores=1, memory_bytes=0
+        keys(*(("net", {"interface": name}, ("bytes_recv",)) for name in ("lo", "eth1", "eth0"))),
+        cores=1,
+        memory_bytes=0,
     )
 
     assert cards[0].choices == ("eth0", "eth1", "lo")
@@ -59,7 +61,9 @@ def test_load_is_drawn_per_core() -> None:
 def test_a_measurement_outside_the_catalogue_gets_a_card_with_a_view_per_field() -> None:
     cards = panels.for_host(keys(("shop_queue", {"queue": "mail"}, ("depth", "consumers"))), cores=1, memory_bytes=0)
 
-    assert [(card.id, [view.title for view in card.views]) for card in cards] == [("custom-shop_queue", ["consumers", "depth"])]
+    assert [(card.id, [view.title for view in card.views]) for card in cards] == [
+        ("custom-shop_queue", ["consumers", "depth"])
+    ]
     assert cards[0].views[0].split == "queue"
 
 

@@ -14,7 +14,12 @@ from fleetwatch_proto.settings import ConfigError
 
 @pytest.mark.parametrize(
     ("http", "address"),
-    [("127.0.0.1:7480", ("127.0.0.1", 7480)), ("[::1]:80", ("::1", 80)), ("localhost:0", ("localhost", 0)), ("127.9.9.9:1", ("127.9.9.9", 1))],
+    [
+        ("127.0.0.1:7480", ("127.0.0.1", 7480)),
+        ("[::1]:80", ("::1", 80)),
+        ("localhost:0", ("localhost", 0)),
+        ("127.9.9.9:1", ("127.9.9.9", 1)),
+    ],
 )
 def test_loopback_addresses_are_listened_on(http: str, address: tuple[str, int]) -> None:
     assert listen_address(DashboardSettings(http=http)) == address

@@ -202,15 +202,17 @@ export class Chart {
 
   show(visible) { this.visible = visible; if (visible && this.dirty) this.draw(); }
 
+  // The selection is drawn on every chart of the page; only the one that was dragged zooms.
   selected(u) {
     const { left, width } = u.select;
-    if (width > 6) this.o.page.zoom(u.posToVal(left, 'x'), u.posToVal(left + width, 'x'));
+    if (width > 6 && this.held) this.o.page.zoom(u.posToVal(left, 'x'), u.posToVal(left + width, 'x'));
+    this.held = false;
     if (width) u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
   }
 
   listen(area) {
     let pressed = 0;
-    area.addEventListener('mousedown', (event) => { pressed = event.clientX; });
+    area.addEventListener('mousedown', (event) => { pressed = event.clientX; this.held = true; });
     area.addEventListener('click', (event) => { if (event.detail === 1 && Math.abs(event.clientX - pressed) < 4) this.o.page.pin(this.u.posToVal(event.clientX - area.getBoundingClientRect().left, 'x')); });
     area.addEventListener('dblclick', () => this.o.page.back());
   }

@@ -18,11 +18,12 @@ export class Live {
     this.socket = socket;
     socket.onopen = () => { this.heard = Date.now(); socket.send(JSON.stringify({ ...this.subscription, since: this.since })); };
     socket.onmessage = (event) => this.hear(JSON.parse(event.data));
-    socket.onclose = () => { if (socket === this.socket) this.again(); };
+    socket.onclose = () => { if (socket === this.socket && !this.stopped) this.again(); };
   }
 
   hear(message) {
-    Object.assign(this, { failures: 0, heard: Date.now(), since: message.t });
+    Object.assign(this, { failures: 0, heard: Date.now() });
+    if (message.type === 'frames') this.since = Math.max(this.since, newestOf(message.frames));
     serverSaid(message.t);
     pill.show('live');
     if (message.type === 'frames' && !pill.paused) this.on.frames(message.frames);

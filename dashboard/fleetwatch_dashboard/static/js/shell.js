@@ -62,7 +62,7 @@ export const pill = {
     el.setAttribute('aria-pressed', String(state === 'live'));
     el.title = state === 'past' ? 'A fixed range is shown' : this.paused ? 'Go on with live updates' : 'Pause live updates';
     setText($('.word', el), name);
-    setText($('#live-age'), this.newest && state !== 'past' ? length(age) : '');
+    setText($('#live-age'), this.newest && ['live', 'polling'].includes(state) ? length(age < 60 ? age : age - (age % 60)) : '');
   },
 };
 $('#live')?.addEventListener('click', () => {
