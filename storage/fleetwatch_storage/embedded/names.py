@@ -133,7 +133,11 @@ class Names:
                 for owner, one in self._new_fields
             ],
             "tagsets": [
-                {"id": owner.tagset_ids[tags], "measurement_id": owner.id, "tags": json.dumps(tags, ensure_ascii=False)}
+                {
+                    "id": owner.tagset_ids[tags],
+                    "measurement_id": owner.id,
+                    "tags": json.dumps(dict(tags), ensure_ascii=False),
+                }
                 for owner, tags in self._new_tagsets
             ],
         }
@@ -179,7 +183,7 @@ def load(connection: DuckDBPyConnection) -> Names:
 
 def tagset_of(text: str) -> TagSet:
     """A tag set from its stored text."""
-    return tuple((key, value) for key, value in json.loads(text))
+    return tuple(sorted(json.loads(text).items()))
 
 
 def _column(values: list[Any]) -> np.ndarray[Any, np.dtype[Any]]:
