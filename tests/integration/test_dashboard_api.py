@@ -45,9 +45,12 @@ async def test_hosts_have_the_promised_shape(rig: Bench) -> None:
     host = next(one for one in found["hosts"] if one["name"] == "web-3")
     assert found["next"] is None
     assert {key: host[key] for key in ("id", "name", "status", "tags", "completeness")} == {
-        "id": "web-3", "name": "web-3", "status": "critical", "tags": {"env": "prod", "role": "web", "site": "ams"},
+        "id": "web-3",
+        "name": "web-3",
+        "status": "critical",
+        "tags": {"env": "prod", "role": "web", "site": "ams"},
         "completeness": pytest.approx(8621 / 8640),
-    }  # fmt: skip
+    }
     assert host["age_s"] == NOW_MS / 1000 - host["last_seen"]
     assert host["latest"]["cpu.usage_active"] == 97.0
 
@@ -70,8 +73,10 @@ async def test_one_host_has_facts_and_counts(rig: Bench) -> None:
     assert host["facts"]["os"] == "Debian 12.7"
     assert host["batches"]["lost"] == 0
     assert (await get(rig, "/api/v1/hosts/nobody", 404))["errors"][0] == {
-        "field": "host", "value": "nobody", "message": "no host of this name",
-    }  # fmt: skip
+        "field": "host",
+        "value": "nobody",
+        "message": "no host of this name",
+    }
 
 
 async def test_series_are_columns_on_a_regular_grid_with_gaps_as_null(rig: Bench) -> None:
@@ -174,8 +179,15 @@ async def test_the_processes_of_a_past_moment(rig: Bench) -> None:
 
 
 async def test_a_query_is_answered_as_columns(rig: Bench) -> None:
-    body = {"measurement": "cpu", "fields": ["usage_active"], "from": "-10m", "step": "1m", "where": [{"tag": "cpu", "value": "cpu-total"}],
-            "group_by": ["role"], "group_aggregate": "max"}  # fmt: skip
+    body = {
+        "measurement": "cpu",
+        "fields": ["usage_active"],
+        "from": "-10m",
+        "step": "1m",
+        "where": [{"tag": "cpu", "value": "cpu-total"}],
+        "group_by": ["role"],
+        "group_aggregate": "max",
+    }
 
     found = (await ask(rig, body)).json()
 
@@ -298,7 +310,20 @@ async def test_alerts_have_the_promised_shape(rig: Bench) -> None:
     found = await get(rig, "/api/v1/alerts?state=firing&host=web-3")
 
     (alert,) = found["alerts"]
-    promised = {"fingerprint", "rule", "state", "level", "health", "labels", "value", "threshold", "active_at", "fired_at", "resolved_at", "suppressed_by"}  # fmt: skip
+    promised = {
+        "fingerprint",
+        "rule",
+        "state",
+        "level",
+        "health",
+        "labels",
+        "value",
+        "threshold",
+        "active_at",
+        "fired_at",
+        "resolved_at",
+        "suppressed_by",
+    }
     assert promised <= set(alert)
     assert (alert["fired_at"], alert["resolved_at"]) == (NOW_MS / 1000 - 840, None)
     assert len((await get(rig, "/api/v1/alerts"))["alerts"]) == 5

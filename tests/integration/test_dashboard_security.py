@@ -22,6 +22,7 @@ from jinja2 import Environment
 from tests.support import fleet
 from tests.support.dashboard import NOW_MS, Bench, bench
 
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
 STATIC = Path(security.__file__).parent / "static"
 PAYLOADS = (
     "<script>alert(1)</script>",
@@ -67,10 +68,16 @@ def poison(rig: Bench, text: str) -> str:
     bad = replace(made, name=text, tags={"role": text}, mount="/" + text, process=text)
     rig.directory.put(
         Host(
-            text, text, {"role": text, "x": text}, Facts(os=text, kernel=text, cpu_model=text, address=text, virtualization=text), text,
-            NOW_MS - 1, NOW_MS - 1, goodbye_until_ms=0,
+            text,
+            text,
+            {"role": text, "x": text},
+            Facts(os=text, kernel=text, cpu_model=text, address=text, virtualization=text),
+            text,
+            NOW_MS - 1,
+            NOW_MS - 1,
+            goodbye_until_ms=0,
         )
-    )  # fmt: skip
+    )
     frames = {frame.measurement: frame for frame in fleet.samples([bad], NOW_MS)}
     for name, frame in frames.items():
         if name not in ("cpu", "pressure"):
@@ -86,10 +93,19 @@ def poison(rig: Bench, text: str) -> str:
     labels = {"host": text, "path": text}
     for state, metric in (("firing", "disk.used_percent"), ("pending", text), ("inactive", text)):
         fleet.put_alert(
-            rig.database, text, text + state, state=state, labels=labels | {"n": state}, annotations={"summary": text}, metric=metric,
-            unit=text, value=1.0, active_at_ms=NOW_MS - 5000, fired_at_ms=NOW_MS - 4000,
+            rig.database,
+            text,
+            text + state,
+            state=state,
+            labels=labels | {"n": state},
+            annotations={"summary": text},
+            metric=metric,
+            unit=text,
+            value=1.0,
+            active_at_ms=NOW_MS - 5000,
+            fired_at_ms=NOW_MS - 4000,
             resolved_at_ms=NOW_MS - 1 if state == "inactive" else None,
-        )  # fmt: skip
+        )
     rig.directory.record([Event(NOW_MS - 5, text, text, text)])
     return text
 
@@ -169,9 +185,7 @@ async def test_every_answer_carries_the_policy(rig: Bench) -> None:
         answers.append(await client.post("/api/v1/query", content="{"))
 
     for answer in answers:
-        assert answer.headers["content-security-policy"].startswith(
-            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-ancestors 'none'"
-        )
+        assert answer.headers["content-security-policy"].startswith(POLICY + "; frame-ancestors 'none'")
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "unsafe" not in answer.headers["content-security-policy"]
 

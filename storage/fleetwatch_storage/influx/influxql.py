@@ -103,6 +103,33 @@ def transformed_steps(query: Query, place: str, host_tags: HostTags, start_ms: i
     return Statement(text, tuple(name for name, _, _ in query.columns()), where.parameters)
 
 
+def rolled_steps(query: Query, place: str, host_tags: HostTags, start_ms: int) -> Statement:
+    """As `steps`, from roll-ups; what these do not hold (median, pNN, stddev, first) is taken of their means."""
+    where = _Where(query, host_tags)
+    inner, outer = [], []
+    for i, name in enumerate(query.fields):
+        mean, count = (_field(f"{kind}_{name}") for kind in ("mean", "count"))
+        inner += [f"{mean} AS m{i}", f"{count} AS n{i}", f"{mean} * {count} AS s{i}"]
+        inner += [f"{_field(f'{kind}_{name}')} AS {kind}{i}" for kind in ("min", "max", "last")]
+    numbers = {name: i for i, name in enumerate(query.fields)}
+    for i, (_, name, aggregate) in enumerate(query.columns()):
+        wanted = _OF_ROLLUPS.get(aggregate, _FUNCTIONS[aggregate].format("m{0}")).format(numbers[name])
+        outer.append(f"{wanted} AS {identifier(f'c{i}')}")
+    source = f"(SELECT {', '.join(inner)} FROM {place} WHERE {where.within(start_ms)} GROUP BY *)"
+    text = f"SELECT {', '.join(outer)} FROM {source} WHERE {where.times(start_ms)} {_by_step(query)}"
+    return Statement(text, tuple(name for name, _, _ in query.columns()), where.parameters)
+
+
+_OF_ROLLUPS = {
+    "avg": "sum(s{0}) / sum(n{0})",
+    "sum": "sum(s{0})",
+    "count": "sum(n{0})",
+    "min": "min(min{0})",
+    "max": "max(max{0})",
+    "last": "last(last{0})",
+}
+
+
 def _field(name: str) -> str:
     return f"{identifier(name)}::field"
 

@@ -38,9 +38,7 @@ def prepare(ask: Ask, database: str, raw_s: int, rollup_s: int) -> Kept:
         StoreUnavailable: no answer.
     """
     if database not in _names(ask, "SHOW DATABASES"):
-        _run(
-            ask, f"CREATE DATABASE {identifier(database)} WITH {_duration(raw_s)} REPLICATION 1 NAME {identifier(RAW)}"
-        )
+        _run(ask, f"CREATE DATABASE {identifier(database)} WITH {_duration(raw_s)} NAME {identifier(RAW)}")
     policies = _policies(ask, database)
     if RAW in policies and policies[RAW].seconds != raw_s:
         _run(ask, f"ALTER RETENTION POLICY {identifier(RAW)} ON {identifier(database)} {_duration(raw_s)}")
@@ -72,7 +70,7 @@ class _Policy:
 def _prepare_rollup(ask: Ask, database: str, policies: Mapping[str, _Policy], rollup_s: int) -> None:
     on = f"{identifier(ROLLUP)} ON {identifier(database)} {_duration(rollup_s)}"
     if ROLLUP not in policies:
-        _run(ask, f"CREATE RETENTION POLICY {on} REPLICATION 1")
+        _run(ask, f"CREATE RETENTION POLICY {on}")
     elif policies[ROLLUP].seconds != rollup_s:
         _run(ask, f"ALTER RETENTION POLICY {on}")
     if _ROLLUP_QUERY not in _continuous_queries(ask, database):
@@ -112,7 +110,9 @@ def _run(ask: Ask, text: str) -> None:
 
 
 def _duration(seconds: int) -> str:
-    return f"DURATION {f'{seconds}s' if seconds else 'INF'}"
+    """A shard must not last longer than the policy: InfluxDB's own choice for new policies, kept when they change."""
+    shard = "1h" if 0 < seconds < 2 * 86_400 else "1d" if 0 < seconds <= 180 * 86_400 else "7d"
+    return f"DURATION {f'{seconds}s' if seconds else 'INF'} REPLICATION 1 SHARD DURATION {shard}"
 
 
 def _seconds(text: str) -> int:

@@ -49,7 +49,7 @@ class InfluxStore:
         self._settings, self._directory, self._clock = settings, directory, clock
         self._server = Server(settings)
         self._writer = Writer(self._server.post, self._server.url, settings.influx_database)
-        self._reader = Reader(self._server)
+        self._reader = Reader(self._server, clock)
         self._latest = LatestRows()
         self._refreshed_at: dict[str, float] = {}
         self._refresh_lock = threading.Lock()
@@ -114,15 +114,21 @@ class InfluxStore:
         return self._latest.latest(measurements, int(self._clock() * 1000))
 
     def _refresh(self, measurement: str) -> None:
-        with self._refresh_lock:
+        """Asks the server for last rows when it is time; while another thread does so, what is known is good enough."""
+        known_s = max(self._refreshed_at.get(name, float("-inf")) for name in (measurement, ""))
+        never = known_s == float("-inf")
+        if not never and (self._writes_here or self._clock() - known_s < _REFRESH_S):
+            return
+        if not self._refresh_lock.acquire(blocking=never):
+            return
+        try:
             now_s = self._clock()
-            known = max(self._refreshed_at.get(name, float("-inf")) for name in (measurement, ""))
-            if known > float("-inf") and (self._writes_here or now_s - known < _REFRESH_S):
-                return
             since_ms = int(now_s * 1000) - MAX_AGE_MS
             rows = schema.newest_rows(self._reader.parts, self._settings.influx_database, measurement, since_ms)
             self._latest.add(one.frame() for one in rows)
             self._refreshed_at[measurement] = now_s
+        finally:
+            self._refresh_lock.release()
 
     def series(self, measurement: str = "", where: Sequence[Matcher] = ()) -> list[SeriesKey]:
         """As the seam says; fields are those of the measurement."""
