@@ -180,6 +180,19 @@ def test_a_store_that_only_reads_sees_what_others_write(server: Influxd, tmp_pat
         assert rows_of(reader.latest(["m"])[0])[0][3] == {"value": 5.0}
 
 
+def test_a_refused_row_is_not_among_the_latest(server: Influxd, tmp_path: Path) -> None:
+    now = [time.time()]
+    settings = InfluxSettings(influx_url=server.url)
+    with closing(InfluxStore(settings, directory(tmp_path, {}), clock=lambda: now[0])) as store:
+        store.write([frame("m", [Row("h", NOW, {"value": 1.0})])])
+        store.latest()
+        with pytest.raises(WriteRejected):
+            store.write([frame("m", [Row("h", NOW + 1, {"value": "text"}), Row("h", NOW + 2, {"other": 2.0})])])
+        now[0] += 6
+
+        assert rows_of(store.latest()[0]) == [("h", (), NOW + 2, {"other": 2.0})]
+
+
 def test_rows_beyond_the_retention_are_refused_by_name_and_the_rest_is_stored(server: Influxd, tmp_path: Path) -> None:
     old = [Row("old", NOW - 30 * 24 * HOUR, {"value": 1.0})]
     with opened(server, tmp_path) as store:

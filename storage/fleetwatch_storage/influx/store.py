@@ -24,6 +24,7 @@ from fleetwatch_storage.settings import InfluxSettings
 from fleetwatch_storage.store import Health, SeriesKey
 
 _REFRESH_S = 5.0
+_MOST_REFRESHED = 1_000
 
 log = structlog.get_logger()
 
@@ -53,7 +54,7 @@ class InfluxStore:
         self._latest = LatestRows()
         self._refreshed_at: dict[str, float] = {}
         self._refresh_lock = threading.Lock()
-        self._writes_here = False
+        self._writes_here, self._complete = False, True
         self._prepared = not settings.influx_create
         self._full: StoreUnavailable | None = None
 
@@ -74,7 +75,7 @@ class InfluxStore:
             self._writer.write(frames)
         except WriteRejected:
             self._full = None
-            self._refreshed_at.clear()  # which rows were refused is not known here: ask the server for the last ones
+            self._complete = False  # which rows were refused is not known here: ask the server for the last ones
             raise
         self._writes_here = True
         self._latest.add(frames)
@@ -117,7 +118,8 @@ class InfluxStore:
         """Asks the server for last rows when it is time; while another thread does so, what is known is good enough."""
         known_s = max(self._refreshed_at.get(name, float("-inf")) for name in (measurement, ""))
         never = known_s == float("-inf")
-        if not never and (self._writes_here or self._clock() - known_s < _REFRESH_S):
+        knows = self._writes_here and self._complete
+        if not never and (knows or self._clock() - known_s < _REFRESH_S):
             return
         if not self._refresh_lock.acquire(blocking=never):
             return
@@ -126,7 +128,10 @@ class InfluxStore:
             since_ms = int(now_s * 1000) - MAX_AGE_MS
             rows = schema.newest_rows(self._reader.parts, self._settings.influx_database, measurement, since_ms)
             self._latest.add(one.frame() for one in rows)
+            if len(self._refreshed_at) > _MOST_REFRESHED:
+                self._refreshed_at.clear()
             self._refreshed_at[measurement] = now_s
+            self._complete = True
         finally:
             self._refresh_lock.release()
 
