@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -104,12 +105,19 @@ def window(metric: str, window_ms: int, t: int, interval_ms: int) -> tuple[int, 
 def one_step(start_ms: int, end_ms: int) -> int:
     """A step that holds the whole range, though steps are aligned to the epoch.
 
-    Whole seconds are left out: no roll-up has such a width, so no engine takes one for it and reads past the edges.
+    The range lies in step number n when n * step <= start and end <= (n + 1) * step; for n up to about the root of the
+    start there is a whole number between. Whole seconds are left out: no roll-up has such a width, so no engine takes
+    one for it and reads past the edges.
     """
-    step = max(end_ms - start_ms, 1)
-    while step % 1000 == 0 or start_ms // step != (end_ms - 1) // step:
-        step += 1
-    return step
+    width = end_ms - start_ms
+    n = max((math.isqrt(width * width + 4 * start_ms) - width) // 2, 1)
+    while True:
+        for step in range(-(-end_ms // (n + 1)), start_ms // n + 1):
+            if step % 1000:
+                return step
+        n -= 1
+        if not n:
+            return end_ms + (1 if end_ms % 1000 == 0 else 0)
 
 
 def _grouping(rule: Rule) -> tuple[str, ...] | None:

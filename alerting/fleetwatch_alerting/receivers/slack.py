@@ -6,6 +6,7 @@ address 3,000; about 13,000 characters for the whole message.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from typing import Any
@@ -22,6 +23,10 @@ LINES = 15
 SECTION = 3000
 FIELD = 2000
 TITLE = 300
+LINK = 800
+BUDGET = 8000
+
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 _COLOURS = {"critical": "#D0342C", "warning": "#E8A317", "info": "#3B6FD4"}
 _RESOLVED = "#2E9E5B"
@@ -83,7 +88,7 @@ def _single(one: Notification, alert: NotifiedAlert, now_ms: int) -> list[dict[s
         blocks.append(_section(escaped(summary, 1000)))
     if description := alert.annotations.get("description"):
         blocks.append(_section(escaped(description, 2000)))
-    details = [escaped(alert.annotations[name], 500) for name in ("sparkline",) if name in alert.annotations]
+    details = [escaped(line, 500)] if (line := alert.annotations.get("sparkline")) else []
     if top := alert.annotations.get("top_processes"):
         details.append(f"Top processes: {escaped(top, 600)}")
     if details:
@@ -115,13 +120,17 @@ def _date(ms: int) -> str:
 def _group(one: Notification, now_ms: int) -> list[dict[str, Any]]:
     """One line for each alert, changed first."""
     blocks = [_section(f"{_emoji(one)} *{_linked(headline(one), one.external_url)}*")]
-    lines = [_line(alert, now_ms) for alert in one.alerts[:LINES]]
-    more = one.left_out + max(0, len(one.alerts) - LINES)
-    if more:
-        lines.append(
-            f"…and {more:,} more".replace(",", " ") + (f": <{one.external_url}|see all>" if one.external_url else "")
-        )
+    lines = _within_budget([_line(alert, now_ms) for alert in one.alerts[:LINES]])
+    if more := one.left_out + len(one.alerts) - len(lines):
+        link = f": {_linked('see all', one.external_url)}" if one.external_url else ""
+        lines.append(f"…and {more:,} more".replace(",", " ") + link)
     return blocks + [_section("\n".join(some)) for some in _packed(lines)]
+
+
+def _within_budget(lines: list[str]) -> list[str]:
+    """As many lines as keep the whole message within what Slack takes; at least one."""
+    lengths = itertools.accumulate(map(len, lines))
+    return lines[: max(1, sum(1 for _ in itertools.takewhile(lambda length: length <= BUDGET, lengths)))]
 
 
 def _packed(lines: list[str]) -> list[list[str]]:
@@ -159,7 +168,7 @@ def _buttons(alert: NotifiedAlert) -> list[dict[str, Any]]:
     buttons = [
         {"type": "button", "text": {"type": "plain_text", "text": text}, "url": url}
         for text, url in wanted.items()
-        if url.startswith(("http://", "https://")) and len(url) <= SECTION
+        if _is_link(url)
     ]
     return [{"type": "actions", "elements": buttons}] if buttons else []
 
@@ -180,17 +189,24 @@ def _missed(missed: tuple[Missed, ...]) -> str:
 
 
 def escaped(text: str, most: int) -> str:
-    """Text from outside: the three characters that mean something to Slack are escaped, and it is cut to fit."""
-    cut = text if len(text) <= most else f"{text[: most - 1]}…"
-    full = cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return full if len(full) <= SECTION else escaped(text, most // 2)
+    """Text from outside: the three characters that mean something to Slack are escaped; cut to `most` characters."""
+    full = text.translate(_ESCAPES)
+    if len(full) <= most:
+        return full
+    lengths = itertools.accumulate(len(char.translate(_ESCAPES)) for char in text)
+    fitting = sum(1 for _ in itertools.takewhile(lambda length: length < most, lengths))
+    return f"{text[:fitting].translate(_ESCAPES)}…"
 
 
 def _linked(text: str, url: str, most: int = TITLE) -> str:
     shown = escaped(text, most)
-    if not url.startswith(("http://", "https://")) or any(char in url for char in "<>| "):
+    if not _is_link(url):
         return shown
     return f"<{url}|{shown.replace('|', '¦')}>"
+
+
+def _is_link(url: str) -> bool:
+    return len(url) <= LINK and url.startswith(("http://", "https://")) and not any(char in url for char in "<>| \n")
 
 
 def _section(text: str) -> dict[str, Any]:
