@@ -15,10 +15,12 @@ from fleetwatch_storage.store import Store
 
 
 @contextmanager
-def served(folder: Path, store: Store, hosts: HostDirectory, *, token_file: Path | None = None) -> Iterator[Collector]:
+def served(
+    folder: Path, store: Store, hosts: HostDirectory, *, token_file: Path | None = None, port: int = 0
+) -> Iterator[Collector]:
     """The running collector; its `port` is where it answers. Commits at once, so that a write takes no second."""
     settings = CollectorSettings(
-        grpc="127.0.0.1:0",
+        grpc=f"127.0.0.1:{port}",
         data_dir=folder,
         flush_interval=0.001,
         import_series_per_minute=100_000,
