@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 import psutil
 
 from fleetwatch_agent.rates import percent
 from fleetwatch_agent.readers.context import Context, Subsystem
-from fleetwatch_agent.samples import Reader, Series, Values
+from fleetwatch_agent.samples import ABSENT, Reader, Series, Values
 
 _CPU = {"user": "usage_user", "system": "usage_system", "idle": "usage_idle", "nice": "usage_nice"}
 _CPU |= {"iowait": "usage_iowait", "irq": "usage_irq", "interrupt": "usage_irq", "softirq": "usage_softirq"}
@@ -19,21 +20,30 @@ _CPU |= {"steal": "usage_steal", "guest": "usage_guest", "guest_nice": "usage_gu
 
 
 def _cpu(context: Context) -> Reader:
-    psutil.cpu_times_percent(percpu=False)
-    psutil.cpu_times_percent(percpu=True)
+    before: dict[str, dict[str, float]] = {}
 
     def read() -> Values:
-        named = [("cpu-total", psutil.cpu_times_percent(percpu=False))]
+        times = {"cpu-total": psutil.cpu_times()._asdict()}
         if context.settings.per_cpu:
-            named += [(f"cpu{n}", times) for n, times in enumerate(psutil.cpu_times_percent(percpu=True))]
+            times |= {f"cpu{n}": one._asdict() for n, one in enumerate(psutil.cpu_times(percpu=True))}
         readings: Values = []
-        for name, times in named:
-            shares = {_CPU[key]: value for key, value in times._asdict().items() if key in _CPU}
-            shares["usage_active"] = round(100 - times.idle, 1)
+        for name, now in times.items():
+            shares = _shares(before.get(name, {}), now)
             readings.append((Series("cpu", (("cpu", name),), tuple(shares)), tuple(shares.values())))
+        before.update(times)
         return readings
 
     return read
+
+
+def _shares(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """Percentages by field from processor seconds; absent at first. psutil's own are wrong over less than a second."""
+    spent = {key: max(0.0, value - before.get(key, value)) for key, value in now.items() if key in _CPU}
+    spent["user"] = max(0.0, spent["user"] - spent.get("guest", 0.0))
+    spent["nice"] = max(0.0, spent.get("nice", 0.0) - spent.get("guest_nice", 0.0))
+    total = sum(spent.values())
+    shares = {_CPU[key]: percent(value, total) if total else ABSENT for key, value in spent.items()}
+    return shares | {"usage_active": percent(total - spent["idle"], total) if total else ABSENT}
 
 
 def _memory(context: Context) -> Reader:
