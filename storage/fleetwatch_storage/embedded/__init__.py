@@ -1,6 +1,1 @@
-"""The embedded engine: DuckDB for what is hot, Parquet for what is sealed."""
-
-from fleetwatch_storage.embedded.settings import EmbeddedSettings
-from fleetwatch_storage.embedded.store import EmbeddedStore
-
-__all__ = ["EmbeddedSettings", "EmbeddedStore"]
+"""The embedded engine: DuckDB for what is hot, Parquet for what is sealed. Imported when it is opened: it is heavy."""
