@@ -45,11 +45,12 @@ class Line:
 
 
 async def suffer(line: Line, rounds: int, rows: int) -> None:
-    """The fault comes and goes, each time until so many rows were sampled."""
+    """The fault comes and goes, with so many rows sampled without it and with it."""
     for _ in range(rounds):
-        for fault in (line.fault, None):
+        for fault in (None, line.fault):
             line.proxy.fault = fault
             await line.sampled(line.rows + rows)
+    line.proxy.fault = None
 
 
 async def all_suffer(folder: Path, rounds: int, rows: int) -> None:

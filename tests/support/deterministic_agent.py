@@ -2,7 +2,7 @@
 
 `python -m tests.support.deterministic_agent` runs one. It writes a ledger of every row (see `oracle`), prints `drained`
 when it samples no more and its spool is empty, and can be killed at any time and started again with the same
-arguments. With `--synchronous` the spool's guard against power cuts is switched off: the negative control.
+arguments. `--synchronous` and `--naive-stamps` switch guards off, for negative controls.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import uuid
 from pathlib import Path
 
 from fleetwatch_agent import logs
+from fleetwatch_agent import sampler as sampler_module
 from fleetwatch_agent.clocks import Clocks, host_clocks
 from fleetwatch_agent.readers import Named
 from fleetwatch_agent.sampler import Plan, Sampler
 from fleetwatch_agent.samples import Sample, Series, Values
 from fleetwatch_agent.sender import Contact, Introduction, Sender
+from fleetwatch_agent.sender import session as session_module
 from fleetwatch_agent.sender.session import Session
 from fleetwatch_agent.spool import Limits, Spool
 from fleetwatch_agent.spool import file as spool_file
@@ -88,6 +90,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--ack-timeout", type=float, default=10.0)
     parser.add_argument("--retry-s", type=float, default=1.0, help="between attempts to use a disk that failed")
     parser.add_argument("--synchronous", choices=("FULL", "NORMAL", "OFF"), default="FULL")
+    parser.add_argument("--naive-stamps", action="store_true", help="stamps rows with the wall clock as it is")
     parser.add_argument("--clock-file", type=Path, help="milliseconds the wall clock is wrong by, read at every look")
     return parser.parse_args(argv)
 
@@ -179,7 +182,10 @@ def main() -> int:
     logs.set_up("info")
     if args.synchronous != "FULL":
         _weaken(args.synchronous)
+    if args.naive_stamps:
+        vars(sampler_module)["stamp"] = lambda stamps, wall_ms: (stamps, wall_ms)
     vars(spool_module)["_RETRY_S"] = args.retry_s  # half a minute in the product; tests are in a hurry
+    vars(session_module)["_STATS_EVERY_S"] = 2.0  # a minute in the product
     print(STARTED, flush=True)
     agent = DeterministicAgent(args)
     signal.signal(signal.SIGTERM, lambda number, frame: agent.stopping.set())

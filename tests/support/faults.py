@@ -97,7 +97,8 @@ class FaultProxy:
             writer.close()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._no_partition.wait()
+        if not self._no_partition.is_set():
+            await self._hit(Kind.PARTITION, self._no_partition.wait())
         there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
         self._writers.add(back)
         ways = [

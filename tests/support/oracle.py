@@ -29,12 +29,16 @@ DAY_MS = 86_400_000
 
 @dataclass(slots=True)
 class Ledger:
-    """The rows of one host. `issued`: unix milliseconds to tick; `accepted`: the times whose rows are promised."""
+    """The rows of one host. `issued`: unix milliseconds to tick; `accepted`: the times whose rows are promised.
+
+    `repeated` are times that were issued for more than one tick: the later row overwrites the earlier.
+    """
 
     host: str
     spool: str
     issued: dict[int, int] = field(default_factory=dict)
     accepted: set[int] = field(default_factory=set)
+    repeated: set[int] = field(default_factory=set)
 
 
 class LedgerFile:
@@ -59,6 +63,8 @@ def read_ledger(path: Path, host: str, spool: str) -> Ledger:
     for line in text[: text.rfind("\n") + 1].splitlines():
         kind, time_ms, *tick = line.split()
         if kind == "i":
+            if int(time_ms) in ledger.issued:
+                ledger.repeated.add(int(time_ms))
             ledger.issued[int(time_ms)] = int(tick[0])
         else:
             ledger.accepted.add(int(time_ms))

@@ -125,7 +125,7 @@ class DeterministicAgent(Process):
             "state_dir": self.state_dir,
             **options,
         }
-        texts = [text for name, value in values.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+        texts = [text for name, value in values.items() for text in _option(name, value)]
         super().__init__(host, [sys.executable, "-m", "tests.support.deterministic_agent", *texts], folder)
 
     def ledger(self) -> Ledger:
@@ -140,6 +140,13 @@ class DeterministicAgent(Process):
     def drained(self) -> bool:
         """Whether it has said, since its last start, that everything is sampled and acknowledged."""
         return self.log.rpartition(STARTED)[2].count(f"{DRAINED}\n") > 0
+
+
+def _option(name: str, value: object) -> list[str]:
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [flag] if value else []
+    return [flag, str(value)]
 
 
 @contextlib.contextmanager

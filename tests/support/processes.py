@@ -83,7 +83,7 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
-                env=os.environ | {"PYTHONPATH": str(ROOT)} | self._environment,
+                env=os.environ | {"PYTHONPATH": _python_path()} | self._environment,
                 start_new_session=True,
             )
 
@@ -157,6 +157,11 @@ class Process:
     def _story(self, what: str) -> str:
         code = None if self._child is None else self._child.poll()
         return f"{self.name} {what} (exit code {code}); end of its log:\n{self.log[-3000:]}"
+
+
+def _python_path() -> str:
+    """Where the process finds `tests`, before what was set already."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
 
 def usage(pid: int) -> Usage:
