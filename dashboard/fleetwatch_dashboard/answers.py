@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fleetwatch_storage.errors import QueryFailed, StoreUnavailable
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleetwatch_dashboard.pages.shell import templates
 from fleetwatch_dashboard.problems import MEDIA_TYPE, Fault, Problem
@@ -24,7 +25,33 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(QueryFailed, _query_failed)
     app.add_exception_handler(StoreUnavailable, _unavailable)
-    app.add_exception_handler(Exception, _broken)
+
+
+class Faults:
+    """Our own mistakes: logged once with their traceback, and answered without a word about them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception:
+            log.exception("request failed", path=scope["path"])
+            if started:
+                raise
+            problem = Problem(500, "this is a fault of fleetwatch; its log has the details")
+            await answer(Request(scope), problem)(scope, receive, send)
 
 
 def answer(request: Request, problem: Problem) -> Response:
@@ -65,8 +92,3 @@ async def _unavailable(request: Request, error: Exception) -> Response:
     assert isinstance(error, StoreUnavailable)
     wait = max(1, round(error.retry_after_s or 1))
     return answer(request, Problem(503, f"the store cannot answer now: {error}", headers={"Retry-After": str(wait)}))
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    log.error("request failed", path=request.url.path, exc_info=error)
-    return answer(request, Problem(500, "this is a fault of fleetwatch; its log has the details"))

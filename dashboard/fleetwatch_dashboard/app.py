@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -75,7 +76,7 @@ def create_app(
         metrics=lambda: prometheus_text(vitals()),
         ready=ready,
         now_ms=now_ms,
-        threads=anyio.CapacityLimiter(settings.store_threads),
+        threads=ThreadPoolExecutor(settings.store_threads, "dashboard"),
         queries=anyio.CapacityLimiter(settings.query_at_once),
     )
     app.state.watchers = anyio.CapacityLimiter(settings.live_watchers)
@@ -99,6 +100,7 @@ class _Kept(StaticFiles):
 
 def _guard(app: FastAPI, settings: DashboardSettings) -> None:
     """Middleware, innermost first."""
+    app.add_middleware(answers.Faults)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_bytes)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.trusted_hosts), www_redirect=False)

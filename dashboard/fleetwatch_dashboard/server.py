@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import uvicorn
@@ -24,6 +25,7 @@ class DashboardServer:
         ConfigError: the address cannot be used.
         """
         address, port = listen_address(settings)
+        self._threads: ThreadPoolExecutor = app.state.sources.threads
         self._socket = _bound(address, port)
         self.port: int = self._socket.getsockname()[1]
         self._server = _Server(
@@ -54,6 +56,7 @@ class DashboardServer:
         if self._running is not None:
             with suppress(asyncio.CancelledError):
                 await self._running
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._socket.close()
 
 

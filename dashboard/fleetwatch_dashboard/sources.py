@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Protocol, TypeVar
 
 import anyio
-import anyio.to_thread
 from fastapi import Depends, Request, WebSocket
 from fleetwatch_storage.metadata.alerts import Alert, RuleSummary, Told
 from fleetwatch_storage.metadata.hosts import Event
@@ -54,19 +55,19 @@ class Sources:
     metrics: Callable[[], str]
     ready: Mapping[str, Callable[[], str]]
     now_ms: Callable[[], int]
-    threads: anyio.CapacityLimiter
+    threads: ThreadPoolExecutor
     queries: anyio.CapacityLimiter
 
     async def ask(self, call: Callable[[], T]) -> T:
-        """Runs a blocking call in a worker thread.
+        """Runs a blocking call in a worker thread. A call that is given up keeps its thread until it ends, so that a
+        store that hangs never takes more threads than there are.
 
         Raises:
             Problem: it took longer than the query timeout.
         """
         limit = self.settings.query_timeout
         try:
-            with anyio.fail_after(limit):
-                return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self.threads)
+            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self.threads, call), limit)
         except TimeoutError as error:
             raise Problem(504, f"the store did not answer within {limit:g} s; ask for less or try again") from error
 

@@ -1,4 +1,4 @@
-"""The pages in a real browser: drawing, live values, zoom, themes, keys, phone width; no complaint of any kind is tolerated.
+"""The pages in a real browser: drawing, live values, zoom, themes, keys, phone width; no complaint is tolerated.
 
 Pictures go to the folder FLEETWATCH_SCREENSHOTS names, else to the test's own.
 """

@@ -299,6 +299,20 @@ async def test_a_store_that_hangs_is_given_up_and_the_page_is_not_blocked(tmp_pa
         assert answer.text == "ok\n"
 
 
+async def test_a_store_that_hangs_takes_no_more_threads_than_there_are(tmp_path: Path) -> None:
+    with bench(tmp_path, settings=DashboardSettings(query_timeout=0.2, store_threads=2)) as rig:
+        slow = Slow(rig)
+
+        for _ in range(3):
+            await asyncio.gather(*(get(rig, "/api/v1/series?host=a&metric=cpu.x", 504) for _ in range(3)))
+        waiting = slow.waiting
+        slow.go.set()
+
+        assert waiting == 2
+        await wait_until_async(lambda: rig.app.state.sources.threads._work_queue.empty())
+        await get(rig, "/api/v1/series?host=a&metric=cpu.x")
+
+
 async def test_the_catalogue_lists_what_hosts_sent_beyond_it(rig: Bench) -> None:
     found = await get(rig, "/api/v1/catalog")
 

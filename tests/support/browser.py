@@ -1,4 +1,4 @@
-"""A real browser against a real server: the dashboard served from a thread, the system's Chromium driven by Playwright."""
+"""A real browser against a real server: the dashboard in a thread, the system's Chromium driven by Playwright."""
 
 from __future__ import annotations
 

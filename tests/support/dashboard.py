@@ -36,7 +36,7 @@ class Bench:
     made: Sequence[Made]
 
     def client(self, **headers: str) -> httpx.AsyncClient:
-        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(self.app)
         return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers)
 
 
@@ -61,7 +61,7 @@ def bench(
         directory.put(fleet.known(host, now_ms))
     directory.flush()
     names = [host.name for host in hosts]
-    stored = fleet.samples(hosts, now_ms, span_ms) + [fleet.custom(0, names, now_ms)] if hosts else []
+    stored = [*fleet.samples(hosts, now_ms, span_ms), fleet.custom(0, names, now_ms)] if hosts else []
     store, source = FleetStore(stored, directory), FakeLive()
     if incidents and hosts:
         fleet.incidents(database, directory, now_ms)

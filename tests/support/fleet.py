@@ -1,7 +1,7 @@
 """A fleet of made-up hosts with an hour of believable samples, for pages, screenshots and benchmarks.
 
-`FleetStore` answers like any store (by `fleetwatch_storage.reduce`) from frames in memory; `FakeLive` hands out frames that a
-test pushes; `put_alert`, `put_rule` and `put_told` write what the alert manager would write.
+`FleetStore` answers like any store (by `fleetwatch_storage.reduce`) from frames in memory; `FakeLive` hands out frames
+that a test pushes; `put_alert`, `put_rule` and `put_told` write what the alert manager would write.
 """
 
 from __future__ import annotations
@@ -89,21 +89,45 @@ def made_hosts(count: int = 50) -> list[Made]:
         keyed = dict(zip(("env", "role", "site"), tags.split(","), strict=False))
         out.append(
             Made(
-                name, keyed, float(cpu), float(mem), mount, float(disk), float(io), float(rx), float(tx), float(load),
-                float(temp), process, float(up), silent_s=72 if name == "edge-ams-2" else 200 if name == "build-4" else 0,
-                goodbye=name == "build-4", hot=name == "web-3",
+                name,
+                keyed,
+                float(cpu),
+                float(mem),
+                mount,
+                float(disk),
+                float(io),
+                float(rx),
+                float(tx),
+                float(load),
+                float(temp),
+                process,
+                float(up),
+                silent_s=72 if name == "edge-ams-2" else 200 if name == "build-4" else 0,
+                goodbye=name == "build-4",
+                hot=name == "web-3",
             )
-        )  # fmt: skip
+        )
     rng = np.random.default_rng(11)
     for number in range(len(out), count):
         cpu, mem, disk = rng.uniform(2, 60), rng.uniform(15, 75), rng.uniform(10, 75)
         tags = {"env": "prod", "role": "node", "site": ("ams", "fra")[number % 2]}
         out.append(
             Made(
-                f"node-{number:03}", tags, cpu, mem, "/", disk, rng.uniform(0, 20), 20, 35, cpu / 70, 45,
-                "nginx", float(number),
+                f"node-{number:03}",
+                tags,
+                cpu,
+                mem,
+                "/",
+                disk,
+                rng.uniform(0, 20),
+                20,
+                35,
+                cpu / 70,
+                45,
+                "nginx",
+                float(number),
             )
-        )  # fmt: skip
+        )
     return out[:count]
 
 
@@ -129,9 +153,14 @@ class _Builder:
     def frame(self, measurement: str, hosts: Sequence[str]) -> Frame:
         columns = {name: np.concatenate(parts) for name, parts in self.columns.items()}
         return Frame(
-            measurement, np.concatenate(self.time), np.concatenate(self.host), tuple(hosts), np.concatenate(self.tagset),
-            tuple(self.tagsets), columns,
-        )  # fmt: skip
+            measurement,
+            np.concatenate(self.time),
+            np.concatenate(self.host),
+            tuple(hosts),
+            np.concatenate(self.tagset),
+            tuple(self.tagsets),
+            columns,
+        )
 
 
 def samples(
@@ -168,24 +197,53 @@ def _host(
     yield from _cpu(active, cores, rng)
     total = 15.6 * GIB
     used = total * _walk(rng, n, host.mem, 0.5) / 100
-    yield "mem", {}, {
-        "total": np.full(n, total), "used": used, "available": total - used, "used_percent": used / total * 100,
-        "available_percent": 100 - used / total * 100, "buffered": np.full(n, total * 0.02),
-        "cached": np.maximum(0, np.minimum(total * 0.26, total * 0.96 - used)),
-    }  # fmt: skip
+    yield (
+        "mem",
+        {},
+        {
+            "total": np.full(n, total),
+            "used": used,
+            "available": total - used,
+            "used_percent": used / total * 100,
+            "available_percent": 100 - used / total * 100,
+            "buffered": np.full(n, total * 0.02),
+            "cached": np.maximum(0, np.minimum(total * 0.26, total * 0.96 - used)),
+        },
+    )
     yield "swap", {}, {"total": np.full(n, 4 * GIB), "used": np.full(n, 0.1 * GIB), "used_percent": np.full(n, 2.6)}
     load = _walk(rng, n, 0.45 if host.hot else host.load, 0.04, ramp, 2.31) * cores
-    yield "system", {}, {
-        "load1": load, "load5": load * 0.8, "load15": load * 0.6, "load1_per_core": load / cores, "n_cpus": np.full(n, cores),
-        "uptime": host.up_days * 86_400 + seconds - seconds[0], "n_users": np.ones(n),
-    }  # fmt: skip
+    yield (
+        "system",
+        {},
+        {
+            "load1": load,
+            "load5": load * 0.8,
+            "load15": load * 0.6,
+            "load1_per_core": load / cores,
+            "n_cpus": np.full(n, cores),
+            "uptime": host.up_days * 86_400 + seconds - seconds[0],
+            "n_users": np.ones(n),
+        },
+    )
     mounts = {host.mount: host.disk, "/boot": 34.0} if host.mount == "/" else {host.mount: host.disk, "/": 27.0}
     for path, percent in mounts.items():
         size = (0.9 if path == "/boot" else 200.0) * GIB
-        yield "disk", {"path": path, "device": f"/dev/{path.strip('/').replace('/', '-') or 'root'}", "fstype": "ext4", "mode": "rw"}, {
-            "total": np.full(n, size), "used": np.full(n, size * percent / 100), "free": np.full(n, size * (100 - percent) / 100),
-            "used_percent": np.full(n, percent), "inodes_used_percent": np.full(n, percent / 5),
-        }  # fmt: skip
+        yield (
+            "disk",
+            {
+                "path": path,
+                "device": f"/dev/{path.strip('/').replace('/', '-') or 'root'}",
+                "fstype": "ext4",
+                "mode": "rw",
+            },
+            {
+                "total": np.full(n, size),
+                "used": np.full(n, size * percent / 100),
+                "free": np.full(n, size * (100 - percent) / 100),
+                "used_percent": np.full(n, percent),
+                "inodes_used_percent": np.full(n, percent / 5),
+            },
+        )
     yield from _traffic(host, at, rng, ramp)
     for resource, calm, busy in (("cpu", 2.0, 34.0), ("memory", 0.4, 0.6), ("io", 2.4, 4.1)):
         yield "pressure", {"resource": resource, "type": "some"}, {"avg10": _walk(rng, n, calm, calm / 2, ramp, busy)}
@@ -217,22 +275,34 @@ def _cpu(active: Any, cores: int, rng: np.random.Generator) -> Iterable[tuple[st
 def _traffic(host: Made, at: Any, rng: np.random.Generator, ramp: Any) -> Iterable[tuple[str, dict[str, str], Columns]]:
     n, every = len(at), np.diff(at, prepend=at[0] - STEP_MS) / 1000
     mega = 1e6 / 8
-    yield "net", {"interface": "eth0"}, {
-        "bytes_recv": np.cumsum(_walk(rng, n, host.rx, host.rx / 8) * mega * every),
-        "bytes_sent": np.cumsum(_walk(rng, n, host.tx, host.tx / 9) * mega * every),
-        "err_in": np.zeros(n), "err_out": np.zeros(n), "drop_in": np.cumsum(rng.random(n) < 0.02).astype(float), "drop_out": np.zeros(n),
-    }  # fmt: skip
+    yield (
+        "net",
+        {"interface": "eth0"},
+        {
+            "bytes_recv": np.cumsum(_walk(rng, n, host.rx, host.rx / 8) * mega * every),
+            "bytes_sent": np.cumsum(_walk(rng, n, host.tx, host.tx / 9) * mega * every),
+            "err_in": np.zeros(n),
+            "err_out": np.zeros(n),
+            "drop_in": np.cumsum(rng.random(n) < 0.02).astype(float),
+            "drop_out": np.zeros(n),
+        },
+    )
     yield (
         "net",
         {"interface": "lo"},
         {name: np.cumsum(np.full(n, 1e4)) for name in ("bytes_recv", "bytes_sent")}
         | {name: np.zeros(n) for name in ("err_in", "err_out", "drop_in", "drop_out")},
     )
-    yield "diskio", {"name": "nvme0n1"}, {
-        "read_bytes": np.cumsum(_walk(rng, n, 9, 5, ramp, 42) * 2**20 * every),
-        "write_bytes": np.cumsum(_walk(rng, n, 14, 6, ramp, 28) * 2**20 * every),
-        "io_util": np.clip(_walk(rng, n, host.io, 1 + host.io / 10), 0, 100), "io_await": _walk(rng, n, 0.9, 0.3),
-    }  # fmt: skip
+    yield (
+        "diskio",
+        {"name": "nvme0n1"},
+        {
+            "read_bytes": np.cumsum(_walk(rng, n, 9, 5, ramp, 42) * 2**20 * every),
+            "write_bytes": np.cumsum(_walk(rng, n, 14, 6, ramp, 28) * 2**20 * every),
+            "io_util": np.clip(_walk(rng, n, host.io, 1 + host.io / 10), 0, 100),
+            "io_await": _walk(rng, n, 0.9, 0.3),
+        },
+    )
 
 
 _PROCESSES = (
@@ -257,12 +327,21 @@ def _processes(
             names = np.where(ramp > 0, "ffmpeg", "php-fpm8.3").astype(object)
         else:
             names = np.full(n, program, object)
-        yield "process_top", {"rank": str(rank + 1)}, {
-            "pid": np.full(n, 900.0 + rank * 7), "name": names, "user": np.full(n, user, object),
-            "cpu_percent": share * part * rng.uniform(0.9, 1.05, n), "rss": np.full(n, rss * GIB), "read_bytes": np.full(n, read * 2**20),
-            "write_bytes": np.full(n, write * 2**20), "threads": np.full(n, float(threads)),
-            "started": np.full(n, at[-1] / 1000 - age * 86_400 if n else 0.0),
-        }  # fmt: skip
+        yield (
+            "process_top",
+            {"rank": str(rank + 1)},
+            {
+                "pid": np.full(n, 900.0 + rank * 7),
+                "name": names,
+                "user": np.full(n, user, object),
+                "cpu_percent": share * part * rng.uniform(0.9, 1.05, n),
+                "rss": np.full(n, rss * GIB),
+                "read_bytes": np.full(n, read * 2**20),
+                "write_bytes": np.full(n, write * 2**20),
+                "threads": np.full(n, float(threads)),
+                "started": np.full(n, at[-1] / 1000 - age * 86_400 if n else 0.0),
+            },
+        )
 
 
 def custom(host_code: int, hosts: Sequence[str], now_ms: int) -> Frame:
@@ -284,8 +363,15 @@ def known(host: Made, now_ms: int) -> Host:
         agent_id=f"agent-{host.name}",
         tags=host.tags,
         facts=Facts(
-            os="Debian 12.7", kernel="6.1.0-26-amd64", architecture="x86_64", cpu_model="EPYC 7443P", cores=8, threads=16,
-            memory_bytes=int(15.6 * GIB), virtualization="KVM", boot_time_ms=int(now_ms - host.up_days * 86_400_000),
+            os="Debian 12.7",
+            kernel="6.1.0-26-amd64",
+            architecture="x86_64",
+            cpu_model="EPYC 7443P",
+            cores=8,
+            threads=16,
+            memory_bytes=int(15.6 * GIB),
+            virtualization="KVM",
+            boot_time_ms=int(now_ms - host.up_days * 86_400_000),
             address="10.20.4.13",
         ),
         agent_version="0.1.0",
@@ -293,8 +379,10 @@ def known(host: Made, now_ms: int) -> Host:
         last_seen_ms=stopped_ms - 2000,
         connected=not host.silent_s,
         goodbye_until_ms=now_ms + 900_000 if host.goodbye else 0,
-        completeness=Completeness(expected=expected, received=expected - (19 if host.hot else 0), duplicates=3, late=41),
-    )  # fmt: skip
+        completeness=Completeness(
+            expected=expected, received=expected - (19 if host.hot else 0), duplicates=3, late=41
+        ),
+    )
 
 
 class FleetStore:
@@ -346,9 +434,12 @@ class FleetStore:
         old = self.frames[frame.measurement]
         columns = {name: np.concatenate([old.fields[name], frame.fields[name]]) for name in old.fields}
         self.frames[frame.measurement] = replace(
-            old, time=np.concatenate([old.time, frame.time]), host=np.concatenate([old.host, frame.host]),
-            tagset=np.concatenate([old.tagset, frame.tagset]), fields=columns,
-        )  # fmt: skip
+            old,
+            time=np.concatenate([old.time, frame.time]),
+            host=np.concatenate([old.host, frame.host]),
+            tagset=np.concatenate([old.tagset, frame.tagset]),
+            fields=columns,
+        )
 
     def _check(self) -> None:
         if self.fail is not None:
@@ -412,9 +503,19 @@ def put_alert(database: sa.Engine, host: str, rule: str, **values: Any) -> str:
     """An alert as the alert manager writes it; answers its fingerprint."""
     fingerprint = f"{abs(hash((rule, host, str(values.get('labels'))))):016x}"[:16]
     row: dict[str, Any] = {
-        "fingerprint": fingerprint, "rule_uid": rule.lower(), "rule": rule, "state": "firing", "level": "critical", "health": "ok",
-        "labels": {"host": host}, "annotations": {}, "metric": "", "unit": "", "last_eval_ms": 0, "engine": {},
-    }  # fmt: skip
+        "fingerprint": fingerprint,
+        "rule_uid": rule.lower(),
+        "rule": rule,
+        "state": "firing",
+        "level": "critical",
+        "health": "ok",
+        "labels": {"host": host},
+        "annotations": {},
+        "metric": "",
+        "unit": "",
+        "last_eval_ms": 0,
+        "engine": {},
+    }
     with database.begin() as connection:
         connection.execute(sa.insert(tables.alerts).values(**row | values))
     return fingerprint
@@ -425,10 +526,16 @@ def put_told(database: sa.Engine, fingerprint: str, receiver: str, at_ms: int) -
     with database.begin() as connection:
         connection.execute(
             sa.insert(tables.told).values(
-                receiver=receiver, route="default", group_key="group", fingerprint=fingerprint, level="critical", starts_at_ms=at_ms,
-                told_at_ms=at_ms, provider_ref="",
+                receiver=receiver,
+                route="default",
+                group_key="group",
+                fingerprint=fingerprint,
+                level="critical",
+                starts_at_ms=at_ms,
+                told_at_ms=at_ms,
+                provider_ref="",
             )
-        )  # fmt: skip
+        )
 
 
 def put_rule(
@@ -437,9 +544,16 @@ def put_rule(
     """A loaded rule; levels are (level, operator, threshold)."""
     rows = [{"level": level, "op": op, "threshold": at, "recover": at, "for_ms": 0} for level, op, at in levels]
     row: dict[str, Any] = {
-        "uid": name.lower(), "position": 1, "name": name, "metric": metric, "enabled": True, "levels": rows, "condition": "",
-        "matchers": [], "source": "rules.yaml:1",
-    }  # fmt: skip
+        "uid": name.lower(),
+        "position": 1,
+        "name": name,
+        "metric": metric,
+        "enabled": True,
+        "levels": rows,
+        "condition": "",
+        "matchers": [],
+        "source": "rules.yaml:1",
+    }
     with database.begin() as connection:
         connection.execute(sa.insert(tables.rules).values(**row | values))
 
@@ -448,25 +562,60 @@ def incidents(database: sa.Engine, directory: HostDirectory, now_ms: int) -> Non
     """The alerts and events of the reference screens."""
     ago = lambda minutes: now_ms - int(minutes * 60_000)  # noqa: E731 - reads best as a word
     cpu = put_alert(
-        database, "web-3", "HighCPU", metric="cpu.usage_active", unit="percent", value=97.4, threshold=95.0, peak=98.6,
-        active_at_ms=ago(16), fired_at_ms=ago(14), labels={"host": "web-3", "cpu": "cpu-total"},
-    )  # fmt: skip
+        database,
+        "web-3",
+        "HighCPU",
+        metric="cpu.usage_active",
+        unit="percent",
+        value=97.4,
+        threshold=95.0,
+        peak=98.6,
+        active_at_ms=ago(16),
+        fired_at_ms=ago(14),
+        labels={"host": "web-3", "cpu": "cpu-total"},
+    )
     put_told(database, cpu, "slack-ops", ago(13.9))
     for host, minutes, value in (("db-1", 92, 86.0), ("db-2", 51, 85.0)):
         full = put_alert(
-            database, host, "DiskFilling", level="warning", metric="disk.used_percent", unit="percent", value=value, threshold=84.0,
-            active_at_ms=ago(minutes + 5), fired_at_ms=ago(minutes), labels={"host": host, "path": "/var/lib/postgresql"},
-        )  # fmt: skip
+            database,
+            host,
+            "DiskFilling",
+            level="warning",
+            metric="disk.used_percent",
+            unit="percent",
+            value=value,
+            threshold=84.0,
+            active_at_ms=ago(minutes + 5),
+            fired_at_ms=ago(minutes),
+            labels={"host": host, "path": "/var/lib/postgresql"},
+        )
         put_told(database, full, "slack-ops", ago(minutes - 0.1))
     put_alert(database, "edge-ams-2", "HostDown", state="pending", health="nodata", active_at_ms=ago(1.2))
     put_alert(
-        database, "cache-2", "MemoryLow", state="pending", level="warning", metric="mem.available_percent", unit="percent",
-        value=16.0, threshold=20.0, active_at_ms=ago(4),
-    )  # fmt: skip
+        database,
+        "cache-2",
+        "MemoryLow",
+        state="pending",
+        level="warning",
+        metric="mem.available_percent",
+        unit="percent",
+        value=16.0,
+        threshold=20.0,
+        active_at_ms=ago(4),
+    )
     put_alert(
-        database, "build-1", "HighCPU", state="inactive", level="", metric="cpu.usage_active", unit="percent", peak=98.2,
-        active_at_ms=ago(260), fired_at_ms=ago(258), resolved_at_ms=ago(252),
-    )  # fmt: skip
+        database,
+        "build-1",
+        "HighCPU",
+        state="inactive",
+        level="",
+        metric="cpu.usage_active",
+        unit="percent",
+        peak=98.2,
+        active_at_ms=ago(260),
+        fired_at_ms=ago(258),
+        resolved_at_ms=ago(252),
+    )
     directory.record(
         [
             Event(ago(41), "web-3", "agent_stopped", "upgrade 0.0.9 to 0.1.0 by apt"),

@@ -22,10 +22,20 @@ MINUTE_MS = 60_000
 
 def alert(host: str = "web-1", **values: Any) -> Alert:
     given: dict[str, Any] = {
-        "fingerprint": f"{host}-1", "rule": "HighCPU", "rule_uid": "highcpu", "state": "firing", "level": "critical", "health": "ok",
-        "labels": {"host": host}, "metric": "cpu.usage_active", "unit": "percent", "value": 97.4, "threshold": 95.0,
-        "active_at_ms": NOW_MS - 16 * MINUTE_MS, "fired_at_ms": NOW_MS - 14 * MINUTE_MS,
-    }  # fmt: skip
+        "fingerprint": f"{host}-1",
+        "rule": "HighCPU",
+        "rule_uid": "highcpu",
+        "state": "firing",
+        "level": "critical",
+        "health": "ok",
+        "labels": {"host": host},
+        "metric": "cpu.usage_active",
+        "unit": "percent",
+        "value": 97.4,
+        "threshold": 95.0,
+        "active_at_ms": NOW_MS - 16 * MINUTE_MS,
+        "fired_at_ms": NOW_MS - 14 * MINUTE_MS,
+    }
     return Alert(**given | values)
 
 
@@ -129,12 +139,30 @@ def test_sorting_by_a_column_puts_hosts_without_a_value_last_either_way() -> Non
 
 def test_rows_know_what_the_last_samples_say() -> None:
     stored = [
-        frame("cpu", [Stored("web-1", NOW_MS, {"usage_active": 12.0}, {"cpu": "cpu-total"}), Stored("web-1", NOW_MS, {"usage_active": 99.0}, {"cpu": "cpu0"})]),
+        frame(
+            "cpu",
+            [
+                Stored("web-1", NOW_MS, {"usage_active": 12.0}, {"cpu": "cpu-total"}),
+                Stored("web-1", NOW_MS, {"usage_active": 99.0}, {"cpu": "cpu0"}),
+            ],
+        ),
         frame("system", [Stored("web-1", NOW_MS, {"load1_per_core": 0.5, "n_cpus": 4.0, "uptime": 60.0})]),
-        frame("disk", [Stored("web-1", NOW_MS, {"used_percent": 91.0}, {"path": "/var"}), Stored("web-1", NOW_MS, {"used_percent": 5.0}, {"path": "/"})]),
+        frame(
+            "disk",
+            [
+                Stored("web-1", NOW_MS, {"used_percent": 91.0}, {"path": "/var"}),
+                Stored("web-1", NOW_MS, {"used_percent": 5.0}, {"path": "/"}),
+            ],
+        ),
         frame("process_top", [Stored("web-1", NOW_MS, {"cpu_percent": 200.0, "name": "ffmpeg"}, {"rank": "1"})]),
-        frame("systemd_units", [Stored("web-1", NOW_MS, {"state": 3.0}, {"name": "a"}), Stored("web-1", NOW_MS, {"state": 0.0}, {"name": "b"})]),
-    ]  # fmt: skip
+        frame(
+            "systemd_units",
+            [
+                Stored("web-1", NOW_MS, {"state": 3.0}, {"name": "a"}),
+                Stored("web-1", NOW_MS, {"state": 0.0}, {"name": "b"}),
+            ],
+        ),
+    ]
 
     (found,) = fleet.rows([Host("web-1")], stored, [], Rulebook(), NOW_MS)
 
@@ -147,11 +175,27 @@ def test_rows_know_what_the_last_samples_say() -> None:
 @pytest.mark.parametrize(
     ("text", "fits"),
     [
-        ("", True), ("web", True), ("WEB-1", True), ("db", False), ("tag:web", True), ("tag:env=prod", True), ("tag:env=test", False),
-        ("os:debian", True), ("os:bsd", False), ("cpu>80", True), ("cpu>=97 mem<50", False), ("cpu<=97", True), ("disk>1", False),
-        ("state:crit", True), ("state:critical", True), ("state:ok", False), ("age<1m", True), ("age>30s", False), ("tag:web cpu>80 ffmpeg", True),
+        ("", True),
+        ("web", True),
+        ("WEB-1", True),
+        ("db", False),
+        ("tag:web", True),
+        ("tag:env=prod", True),
+        ("tag:env=test", False),
+        ("os:debian", True),
+        ("os:bsd", False),
+        ("cpu>80", True),
+        ("cpu>=97 mem<50", False),
+        ("cpu<=97", True),
+        ("disk>1", False),
+        ("state:crit", True),
+        ("state:critical", True),
+        ("state:ok", False),
+        ("age<1m", True),
+        ("age>30s", False),
+        ("tag:web cpu>80 ffmpeg", True),
     ],
-)  # fmt: skip
+)
 def test_the_filter_box_understands(text: str, fits: bool) -> None:
     one = row(
         values={"cpu": 97.0, "mem": 60.0}, condition=Condition(Status.CRITICAL, False, 2000, NOW_MS), process="ffmpeg"

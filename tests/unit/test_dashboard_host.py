@@ -96,10 +96,18 @@ def test_unknown_facts_are_left_out() -> None:
 def test_disks_come_fullest_first_with_their_growth() -> None:
     day = 86_400_000
     tags = {"path": "/var", "mode": "rw"}
-    now = frame("disk", [
-        Row("web-1", NOW_MS, {"used_percent": 20.0, "used": 20 * GIB, "total": 100 * GIB, "free": 80 * GIB}, {"path": "/", "mode": "ro"}),
-        Row("web-1", NOW_MS, {"used_percent": 90.0, "used": 90 * GIB, "total": 100 * GIB, "free": 10 * GIB}, tags),
-    ])  # fmt: skip
+    now = frame(
+        "disk",
+        [
+            Row(
+                "web-1",
+                NOW_MS,
+                {"used_percent": 20.0, "used": 20 * GIB, "total": 100 * GIB, "free": 80 * GIB},
+                {"path": "/", "mode": "ro"},
+            ),
+            Row("web-1", NOW_MS, {"used_percent": 90.0, "used": 90 * GIB, "total": 100 * GIB, "free": 10 * GIB}, tags),
+        ],
+    )
     history = frame("disk", [Row("web-1", NOW_MS - (7 - n) * day, {"used": (83 + n) * GIB}, tags) for n in range(8)])
     row = fleet.rows([Host("web-1")], [now], [], Rulebook(), NOW_MS)[0]
 
@@ -111,12 +119,15 @@ def test_disks_come_fullest_first_with_their_growth() -> None:
 
 
 def test_the_process_table_is_that_of_one_moment() -> None:
-    table = frame("process_top", [
-        Row("web-1", 1000, {"pid": 7.0, "name": "old", "cpu_percent": 99.0}, {"rank": "1"}),
-        Row("web-1", 2000, {"pid": 8.0, "name": "b", "cpu_percent": 1.0}, {"rank": "1"}),
-        Row("web-1", 2000, {"pid": 9.0, "name": "a", "cpu_percent": 5.0, "user": None}, {"rank": "2"}),
-        Row("other", 3000, {"pid": 1.0, "name": "init", "cpu_percent": 5.0}, {"rank": "1"}),
-    ])  # fmt: skip
+    table = frame(
+        "process_top",
+        [
+            Row("web-1", 1000, {"pid": 7.0, "name": "old", "cpu_percent": 99.0}, {"rank": "1"}),
+            Row("web-1", 2000, {"pid": 8.0, "name": "b", "cpu_percent": 1.0}, {"rank": "1"}),
+            Row("web-1", 2000, {"pid": 9.0, "name": "a", "cpu_percent": 5.0, "user": None}, {"rank": "2"}),
+            Row("other", 3000, {"pid": 1.0, "name": "init", "cpu_percent": 5.0}, {"rank": "1"}),
+        ],
+    )
 
     found = host_view.processes(table, "web-1")
 

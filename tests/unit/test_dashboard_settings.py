@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 from fastapi import FastAPI
@@ -40,13 +41,16 @@ def test_what_is_no_address_is_refused(http: str) -> None:
 
 
 def test_a_taken_port_is_named() -> None:
+    app = FastAPI()
+    app.state.sources = SimpleNamespace(threads=None)
+
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
 
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port}: cannot listen there"):
-            DashboardServer(FastAPI(), DashboardSettings(http=f"127.0.0.1:{port}"))
+            DashboardServer(app, DashboardSettings(http=f"127.0.0.1:{port}"))
 
 
 def test_vitals_become_prometheus_text_with_types_from_the_catalogue() -> None:

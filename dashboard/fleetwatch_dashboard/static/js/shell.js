@@ -84,6 +84,8 @@ export async function swap(url, selectors) {
   }
   if (focused && document.activeElement === document.body) $$('a').find((a) => a.getAttribute('href') === focused)?.focus({ preventScroll: true });
   if (fresh.title) document.title = fresh.title;
+  const icon = $('link[rel=icon]'), wanted = $('link[rel=icon]', fresh)?.getAttribute('href');
+  if (wanted && icon.getAttribute('href') !== wanted) icon.setAttribute('href', wanted);
   return fresh;
 }
 
