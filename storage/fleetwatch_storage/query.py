@@ -24,7 +24,8 @@ class Transform(StrEnum):
     """What is done to each field of each series before aggregation, from each value and the one before it.
 
     The result stands at the later sample's time; the first sample of the range uses the last one before it (looked for
-    up to ten minutes back from the start of the range). A counter that goes backwards was restarted: that one interval has no value, it is neither
+    up to ten minutes back from the start of the range).
+    A counter that goes backwards was restarted: that one interval has no value, it is neither
     negative nor made up. `increase` and `delta` are differences, `rate` and `deriv` are those per second; only increase
     and rate are for counters. With a step, differences (`increase`, `delta`) are summed over it whatever the aggregate
     says. Text has none of these.

@@ -80,29 +80,43 @@ def select(frame: Frame, query: Query, host_tags: HostTags) -> Frame:
 
 
 def joined(parts: Sequence[Frame]) -> Frame:
-    """The rows of frames that have the same fields after each other; names may be there more than once."""
+    """The rows of frames that have the same fields after each other; unless they share their names, names repeat."""
     if len(parts) == 1:
         return parts[0]
-    hosts, tagsets = [len(part.hosts) for part in parts], [len(part.tagsets) for part in parts]
+    if all(part.hosts is parts[0].hosts and part.tagsets is parts[0].tagsets for part in parts):
+        return _after_each_other(parts)
+    hosts = np.cumsum([0, *(len(part.hosts) for part in parts)]).tolist()
+    tagsets = np.cumsum([0, *(len(part.tagsets) for part in parts)]).tolist()
+    moved = [
+        replace(part, host=part.host + np.int32(hosts[place]), tagset=part.tagset + np.int32(tagsets[place]))
+        for place, part in enumerate(parts)
+    ]
+    names = [name for part in parts for name in part.hosts], [tags for part in parts for tags in part.tagsets]
+    return replace(_after_each_other(moved), hosts=names[0], tagsets=names[1])
+
+
+def _after_each_other(parts: Sequence[Frame]) -> Frame:
     return replace(
         parts[0],
         time=np.concatenate([part.time for part in parts]),
-        host=np.concatenate([part.host + sum(hosts[:place]) for place, part in enumerate(parts)], dtype=np.int32),
-        hosts=[name for part in parts for name in part.hosts],
-        tagset=np.concatenate([part.tagset + sum(tagsets[:place]) for place, part in enumerate(parts)], dtype=np.int32),
-        tagsets=[tags for part in parts for tags in part.tagsets],
+        host=np.concatenate([part.host for part in parts]),
+        tagset=np.concatenate([part.tagset for part in parts]),
         fields={name: np.concatenate([part.fields[name] for part in parts]) for name in parts[0].fields},
         resolution_ms=max(part.resolution_ms for part in parts),
     )
 
 
-def ordered(frame: Frame) -> Frame:
-    """The rows that have a value, ordered by host name, tag set, time, with only the hosts and tag sets that occur."""
-    rows = np.flatnonzero(_any_present(frame))
-    hosts, host = _ranked(frame.hosts, frame.host[rows])
-    tagsets, tagset = _ranked(frame.tagsets, frame.tagset[rows])
-    order = _order(host, tagset, frame.time[rows], len(tagsets))
-    return replace(take(frame, rows[order]), hosts=hosts, host=host[order], tagsets=tagsets, tagset=tagset[order])
+def ordered(frame: Frame, *, ranked: bool = False) -> Frame:
+    """The rows that have a value, ordered by host name, tag set, time.
+
+    `ranked`: hosts and tag sets are sorted and each once already; they stay. Else only those that occur are kept.
+    """
+    there = _any_present(frame)
+    frame = frame if there.all() else take(frame, np.flatnonzero(there))
+    hosts, host = (frame.hosts, frame.host) if ranked else _ranked(frame.hosts, frame.host)
+    tagsets, tagset = (frame.tagsets, frame.tagset) if ranked else _ranked(frame.tagsets, frame.tagset)
+    order = _order(host, tagset, frame.time, len(tagsets))
+    return replace(take(frame, order), hosts=hosts, host=host[order], tagsets=tagsets, tagset=tagset[order])
 
 
 def _order(host: Codes, tagset: Codes, time: Times, tagsets: int) -> Runs:
@@ -131,12 +145,16 @@ def is_present(column: Numbers | Texts) -> npt.NDArray[np.bool_]:
 
 def _ranked(names: Sequence[T], codes: Codes) -> tuple[tuple[T, ...], Codes]:
     """The names that occur, sorted and each once, and the codes of the rows among them."""
-    used = np.unique(codes).tolist()
+    used = _used(codes, len(names)).tolist()
     in_order = sorted({names[code] for code in used})
     place = {name: rank for rank, name in enumerate(in_order)}
     rank = np.zeros(len(names), np.int32)
     rank[used] = [place[names[code]] for code in used]
     return tuple(in_order), rank[codes]
+
+
+def _used(codes: Codes, names: int) -> npt.NDArray[np.int64]:
+    return np.flatnonzero(np.bincount(codes, minlength=names))
 
 
 def run_starts(*keys: npt.NDArray[np.integer]) -> Runs:
@@ -215,14 +233,12 @@ def grouped(frame: Frame, query: Query, host_tags: HostTags) -> Frame:
 def _labelled(frame: Frame, group_by: Sequence[str], host_tags: HostTags) -> Frame:
     """The rows with their groups in place of their series, ordered by group and time."""
     starts = run_starts(frame.host, frame.tagset)
-    series_host, series_tagset = frame.host[starts], frame.tagset[starts]
-    code, names = hosttags.groups(group_by, frame.hosts, frame.tagsets, series_host, series_tagset, host_tags)
-    every = np.arange(len(names), dtype=np.int32)
-    hosts, host = _ranked([name for name, _ in names], every)
-    tagsets, tagset = _ranked([labels for _, labels in names], every)
-    of_row = code[_run_of(starts, len(frame))]
-    rows = replace(frame, hosts=hosts, host=host[of_row], tagsets=tagsets, tagset=tagset[of_row])
-    return take(rows, np.lexsort((rows.time, rows.tagset, rows.host)))
+    found = hosttags.groups(group_by, frame.hosts, frame.tagsets, frame.host[starts], frame.tagset[starts], host_tags)
+    run = _run_of(starts, len(frame))
+    host, tagset = found.host[run], found.tagset[run]
+    order = _order(host, tagset, frame.time, len(found.tagsets))
+    rows = take(frame, order)
+    return replace(rows, hosts=found.hosts, host=host[order], tagsets=found.tagsets, tagset=tagset[order])
 
 
 def limited(frame: Frame, query: Query) -> Frame:
@@ -242,10 +258,19 @@ def limited(frame: Frame, query: Query) -> Frame:
 
 
 def compact(frame: Frame) -> Frame:
-    """The frame with only the hosts and tag sets that occur."""
-    hosts, host = _ranked(frame.hosts, frame.host)
-    tagsets, tagset = _ranked(frame.tagsets, frame.tagset)
+    """The frame with only the hosts and tag sets that occur, in their order."""
+    hosts, host = _kept(frame.hosts, frame.host)
+    tagsets, tagset = _kept(frame.tagsets, frame.tagset)
     return replace(frame, hosts=hosts, host=host, tagsets=tagsets, tagset=tagset)
+
+
+def _kept(names: Sequence[T], codes: Codes) -> tuple[Sequence[T], Codes]:
+    used = _used(codes, len(names))
+    if len(used) == len(names):
+        return names, codes
+    place = np.zeros(len(names), np.int32)
+    place[used] = np.arange(len(used), dtype=np.int32)
+    return tuple(names[code] for code in used.tolist()), place[codes]
 
 
 def aggregated(name: str, column: Numbers | Texts, run: Runs, runs: int, aggregate: str) -> Numbers | Texts:

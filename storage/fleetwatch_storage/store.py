@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class SeriesKey:
-    """A known series: where it is, and the fields its measurement has had, by name; the series may lack some of them."""
+    """A known series: where it is, and the fields its measurement has had, by name; it may lack some of them."""
 
     measurement: str
     host: str

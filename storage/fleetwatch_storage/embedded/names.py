@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from duckdb import DuckDBPyConnection
 
 from fleetwatch_storage.embedded.database import insert
 from fleetwatch_storage.frames import Codes, TagSet
+
+T = TypeVar("T", str, TagSet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,24 @@ class Field:
         return f"f{self.id}"
 
 
+class Ranking(Generic[T]):
+    """Names in order, and the place of each id among them; made anew when there are more names than before."""
+
+    def __init__(self, names: Sequence[T]) -> None:
+        self._names: Sequence[T] = names
+        self._made: tuple[tuple[T, ...], Codes] = ((), np.empty(0, np.int32))
+
+    def now(self) -> tuple[tuple[T, ...], Codes]:
+        """The names sorted, and the rank of each id (n,)."""
+        names = self._names
+        if len(self._made[0]) != len(names):
+            ids = sorted(range(len(names)), key=names.__getitem__)
+            rank = np.empty(len(ids), np.int32)
+            rank[ids] = np.arange(len(ids), dtype=np.int32)
+            self._made = (tuple(names[one] for one in ids), rank)
+        return self._made
+
+
 @dataclass(slots=True)
 class Measurement:
     """A measurement's fields by name and tag sets by id."""
@@ -40,6 +60,10 @@ class Measurement:
     fields: dict[str, Field] = field(default_factory=dict)
     tagsets: list[TagSet] = field(default_factory=list)
     tagset_ids: dict[TagSet, int] = field(default_factory=dict)
+    ranking: Ranking[TagSet] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ranking = Ranking(self.tagsets)
 
 
 class Names:
@@ -47,6 +71,7 @@ class Names:
 
     def __init__(self) -> None:
         self.hosts: list[str] = []
+        self.ranking = Ranking(self.hosts)
         self.measurements: dict[str, Measurement] = {}
         self.by_id: list[Measurement] = []
         self._host_ids: dict[str, int] = {}

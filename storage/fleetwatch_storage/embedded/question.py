@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fleetwatch_storage.embedded.fetch import Columns
 from fleetwatch_storage.embedded.layout import Tier
-from fleetwatch_storage.embedded.names import Field, Measurement
+from fleetwatch_storage.embedded.names import Field, Measurement, Ranking
 from fleetwatch_storage.embedded.plan import Part
 from fleetwatch_storage.embedded.selection import Selection
 from fleetwatch_storage.embedded.sources import Sources
@@ -23,11 +23,11 @@ from fleetwatch_storage.reduce import TEXT_AGGREGATES, take
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`fields` are the query's, None for one nobody has written; `hosts` are all names by id."""
+    """`fields` are the query's, None for one nobody has written."""
 
     query: Query
     measurement: Measurement
-    hosts: list[str]
+    hosts: Ranking[str]
     fields: Mapping[str, Field | None]
     selection: Selection
     parts: list[Part]
@@ -44,18 +44,13 @@ class Question:
         return [part for part in self.parts if part.tier is not Tier.RAW]
 
     def frame(self, rows: Columns, fields: Mapping[str, npt.NDArray[Any]]) -> Frame:
-        """Fetched rows as a frame, those of other series dropped; `rows` have ts, host_id and inst_id."""
+        """Fetched rows as a frame over all names in order, those of other series dropped."""
         host, inst = rows["host_id"], rows["inst_id"]
-        frame = Frame(
-            self.measurement.name,
-            rows["ts"],
-            host,
-            self.hosts,
-            inst,
-            self.measurement.tagsets,
-            fields,
-            max((part.tier.width_ms for part in self.parts), default=0),
-        )
+        hosts, host_rank = self.hosts.now()
+        tagsets, inst_rank = self.measurement.ranking.now()
+        width_ms = max((part.tier.width_ms for part in self.parts), default=0)
+        codes = host_rank[host], hosts, inst_rank[inst], tagsets
+        frame = Frame(self.measurement.name, rows["ts"], *codes, fields, width_ms)
         places = self.selection.rows(host, inst)
         return frame if places is None else take(frame, places)
 

@@ -19,7 +19,7 @@ from fleetwatch_storage.embedded.sources import Sources
 from fleetwatch_storage.embedded.state import State
 from fleetwatch_storage.errors import StoreUnavailable
 from fleetwatch_storage.frames import Frame
-from fleetwatch_storage.hosttags import HostTags
+from fleetwatch_storage.hosttags import HostTags, LateTags
 from fleetwatch_storage.metadata.hosts import HostDirectory
 from fleetwatch_storage.query import Query, Transform
 
@@ -56,17 +56,17 @@ class Reader:
 
     def _read(self, query: Query, layout: Layout) -> Frame:
         measurement = self._state.names.measurements.get(query.measurement)
-        tags = self._host_tags(query)
+        tags = LateTags(self._directory.tags)
         asked = self._question(query, measurement, layout, tags) if measurement else None
         if asked is None:
             return _nothing(query)
-        return reduce.finish(self._answer(asked), query, tags)
+        return reduce.compact(reduce.finish(self._answer(asked), query, tags))
 
     def _answer(self, asked: Question) -> Frame:
         most = self._settings.max_answer_rows
         with self._database.cursor() as cursor:
             if asked.query.step_ms and asked.query.transform is Transform.NONE:
-                return reduce.ordered(steps.answer(cursor, asked, most))
+                return reduce.ordered(steps.answer(cursor, asked, most), ranked=True)
             return samples.answer(cursor, asked, most)
 
     def _question(self, query: Query, measurement: Measurement, layout: Layout, tags: HostTags) -> Question | None:
@@ -84,12 +84,7 @@ class Reader:
         if not parts or not len(selection.series):
             return None
         sources = Sources(self._folder, layout, measurement.id, selection)
-        return Question(query, measurement, names, fields, selection, parts, sources)
-
-    def _host_tags(self, query: Query) -> HostTags:
-        """Tags of hosts, where the query may mean them."""
-        named = {matcher.tag for matcher in query.where} | set(query.group_by or ())
-        return self._directory.tags() if named - {"host"} else {}
+        return Question(query, measurement, self._state.names.ranking, fields, selection, parts, sources)
 
 
 _SIGNED = (Transform.DELTA, Transform.DERIV)

@@ -42,7 +42,7 @@ def answer(connection: DuckDBPyConnection, question: Question, max_rows: int) ->
             raise QueryFailed(
                 f"the answer has more than {max_rows} rows; ask for fewer series, a step or a shorter range"
             )
-    return found[0] if len(found) == 1 else reduce.ordered(reduce.joined(found))
+    return found[0] if len(found) == 1 else reduce.ordered(reduce.joined(found), ranked=True)
 
 
 def _pieces(question: Question) -> int:
@@ -56,7 +56,7 @@ def _answer(connection: DuckDBPyConnection, question: Question) -> Frame:
         return _changes(connection, question)
     blocks = [_raw(connection, question, part) for part in question.parts if part.tier is Tier.RAW]
     blocks += [_rolled(connection, question, part, _representative) for part in question.rolled]
-    rows = reduce.ordered(_frame(question, blocks))
+    rows = reduce.ordered(_frame(question, blocks), ranked=True)
     changed = reduce.transformed(rows, query.transform, query.start_ms)
     return reduce.stepped(changed, query) if query.step_ms else changed
 
@@ -70,7 +70,7 @@ def _changes(connection: DuckDBPyConnection, question: Question) -> Frame:
         return _weighted(connection, question, found)
     change = rolled.increase if query.transform is Transform.INCREASE else rolled.rate
     found += [_frame(question, [_rolled(connection, question, part, change)]) for part in question.rolled]
-    rows = reduce.ordered(reduce.joined(found))
+    rows = reduce.ordered(reduce.joined(found), ranked=True)
     return reduce.stepped(rows, query) if query.step_ms else rows
 
 
@@ -85,7 +85,7 @@ def _weighted(connection: DuckDBPyConnection, question: Question, raw: list[Fram
         found.append(replace(rates, fields={**sums, **{_weight(name): weights.fields[name] for name in sums}}))
     both = tuple(name for field in query.fields for name in (field, _weight(field)))
     summed = replace(query, fields=both, aggregates=("sum",), transform=Transform.NONE)
-    steps = reduce.stepped(reduce.ordered(reduce.joined(found)), summed)
+    steps = reduce.stepped(reduce.ordered(reduce.joined(found), ranked=True), summed)
     return replace(steps, fields={name: steps.fields[name] / steps.fields[_weight(name)] for name in query.fields})
 
 
@@ -100,8 +100,8 @@ def _ones(fields: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]
 def _raw_changes(connection: DuckDBPyConnection, question: Question, span: tuple[int, int]) -> Frame:
     start, end = span
     before = _before(connection, question, start)
-    rows = reduce.ordered(_frame(question, [*before, _raw(connection, question, Part(Tier.RAW, [(start, end)]))]))
-    return reduce.transformed(rows, question.query.transform, start)
+    rows = _frame(question, [*before, _raw(connection, question, Part(Tier.RAW, [(start, end)]))])
+    return reduce.transformed(reduce.ordered(rows, ranked=True), question.query.transform, start)
 
 
 def _before(connection: DuckDBPyConnection, question: Question, start_ms: int) -> list[Columns]:

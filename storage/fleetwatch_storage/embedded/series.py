@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fleetwatch_storage.embedded.names import Field, Measurement
+from fleetwatch_storage.embedded.names import Field, Measurement, Ranking
 from fleetwatch_storage.embedded.rows import Places, Rows, series_key
 from fleetwatch_storage.frames import Codes, Frame, Times
 
@@ -35,6 +35,7 @@ class SeriesTable:
         self._values: dict[Field, npt.NDArray[Any]] = {}
         self._sorted_keys: Places = np.empty(0, np.int64)
         self._number_of: Places = np.empty(0, np.int64)
+        self._in_order: Places = np.empty(0, np.int64)
 
     def find(self, keys: Places) -> Places:
         """The number of each row's series (n,); -1 where it is not known."""
@@ -59,6 +60,7 @@ class SeriesTable:
         self._sort()
 
     def _sort(self) -> None:
+        self._in_order = np.empty(0, np.int64)
         keys = series_key(self.known.host, self.known.inst)
         self._number_of = np.argsort(keys, kind="stable")
         self._sorted_keys = keys[self._number_of]
@@ -110,14 +112,16 @@ class SeriesTable:
             self._values[field] = _absent(field, len(self.last))
         return self._values[field]
 
-    def latest(self, measurement: Measurement, hosts: list[str], oldest_ms: int) -> Frame:
-        """The last row of every series that is not older, in no order."""
-        rows = np.flatnonzero(self.last >= oldest_ms)
+    def latest(self, measurement: Measurement, hosts: Ranking[str], oldest_ms: int) -> Frame:
+        """The last row of every series that is not older, ordered by host name and tag set."""
+        names, host_rank = hosts.now()
+        tagsets, inst_rank = measurement.ranking.now()
+        if len(self._in_order) != len(self.last):
+            self._in_order = np.lexsort((inst_rank[self.known.inst], host_rank[self.known.host]))
+        rows = self._in_order[self.last[self._in_order] >= oldest_ms]
         fields = {field.name: column[rows] for field, column in self._values.items()}
-        known = self.known
-        return Frame(
-            measurement.name, self.last[rows], known.host[rows], hosts, known.inst[rows], measurement.tagsets, fields
-        )
+        codes = host_rank[self.known.host[rows]], names, inst_rank[self.known.inst[rows]], tagsets
+        return Frame(measurement.name, self.last[rows], *codes, fields)
 
 
 def _absent(field: Field, rows: int) -> npt.NDArray[Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from fleetwatch_storage import hosttags, reduce
+from fleetwatch_storage import hosttags
 from fleetwatch_storage.embedded import faults, layout, names
 from fleetwatch_storage.embedded.database import Database
 from fleetwatch_storage.embedded.files import Step
@@ -110,8 +110,8 @@ class EmbeddedStore:
     def _latest(self, measurement: Measurement) -> Frame:
         state = self.state
         with state.memory:
-            rows = state.series[measurement.id].latest(measurement, state.names.hosts, self._now_ms() - _LATEST_MS)
-        return reduce.ordered(rows)
+            table, oldest_ms = state.series[measurement.id], self._now_ms() - _LATEST_MS
+            return table.latest(measurement, state.names.ranking, oldest_ms)
 
     def _measurements(self, wanted: Sequence[str]) -> list[Measurement]:
         """The measurements of these names that have series, all when none is named."""
