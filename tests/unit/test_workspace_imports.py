@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -60,8 +61,7 @@ def verdicts(workspace: Path) -> dict[str, str]:
         capture_output=True,
         text=True,
     )
-    lines = [line.rpartition(" ") for line in checked.stdout.splitlines()]
-    found = {name: verdict for name, _, verdict in lines if verdict in ("KEPT", "BROKEN")}
+    found = dict(re.findall(r"^(.+) (KEPT|BROKEN)\b", checked.stdout, re.MULTILINE))
     assert found, checked.stdout + checked.stderr
     return found
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fleetwatch.commands.options import config_option, data_dir_option, log_options
+
+if TYPE_CHECKING:
+    from fleetwatch.settings import Source
+
+Check = Callable[["Source"], None]
+"""Raises ConfigError when the process could not listen."""
 
 machine_option = click.option(
     "--machine-http", metavar="ADDRESS:PORT", help="Where /metrics, /healthz and /readyz are; default: nowhere."
@@ -38,7 +45,12 @@ def collector_command(config: Path | None, **given: Any) -> None:
     \b
     fleetwatch collector --grpc 0.0.0.0:7400 --token-file /etc/fleetwatch/token
     """
-    _run("run_collector", config, given)
+    from fleetwatch.process import preflight
+
+    where = _ready(config, given, preflight.check_collector)
+    from fleetwatch.process.apart import run_collector
+
+    _serve(run_collector(where, click.echo))
 
 
 @click.command("alerting")
@@ -56,7 +68,10 @@ def alerting_command(config: Path | None, **given: Any) -> None:
     \b
     fleetwatch alerting --rules rules.yaml --collector monitor-1:7400 --collector-token-file token
     """
-    _run("run_alerting", config, given)
+    where = _ready(config, given, None)
+    from fleetwatch.process.apart import run_alerting
+
+    _serve(run_alerting(where, click.echo))
 
 
 @click.command("dashboard")
@@ -73,16 +88,31 @@ def dashboard_command(config: Path | None, **given: Any) -> None:
     \b
     fleetwatch dashboard --collector 127.0.0.1:7400
     """
-    _run("run_dashboard", config, given)
+    from fleetwatch.process import preflight
+
+    where = _ready(config, given, preflight.check_dashboard)
+    from fleetwatch.process.apart import run_dashboard
+
+    _serve(run_dashboard(where, click.echo))
 
 
-def _run(name: str, config: Path | None, given: dict[str, Any]) -> None:
+def _ready(config: Path | None, given: dict[str, Any], listens: Check | None) -> Source:
+    """The settings, with everything tried that can keep the process from starting, and logs set up."""
     from fleetwatch.logs import level_of, set_up_logs
-    from fleetwatch.settings import ProcessSettings, source
+    from fleetwatch.process import preflight
+    from fleetwatch.settings import source
 
     where = source(config, given)
-    process = where.read(ProcessSettings)
+    process = preflight.check_settings(where)
+    if listens is not None:
+        listens(where)
+    preflight.check_folder(where)
     set_up_logs(level_of(process.log_level), process.log_format)
-    from fleetwatch.process import apart
+    return where
 
-    asyncio.run(getattr(apart, name)(where, click.echo))
+
+def _serve(process: Coroutine[Any, Any, None]) -> None:
+    from fleetwatch.process.stopping import leave
+
+    asyncio.run(process)
+    leave()

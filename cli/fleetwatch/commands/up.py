@@ -39,15 +39,20 @@ def up_command(config: Path | None, no_agent: bool, **given: Any) -> None:
     store that cannot be used.
     """
     from fleetwatch.logs import level_of, set_up_logs
-    from fleetwatch.settings import ProcessSettings, source
+    from fleetwatch.process import preflight
+    from fleetwatch.settings import source
 
     where = source(config, {**given, "agent": False if no_agent else None})
-    process = where.read(ProcessSettings)
+    process = preflight.check_settings(where)
+    for check in (preflight.check_collector, preflight.check_dashboard, preflight.check_folder):
+        check(where)
     level = level_of(process.log_level, quiet_on_terminal=True)
     set_up_logs(level, process.log_format)
     from fleetwatch.process.everything import run_everything
+    from fleetwatch.process.stopping import leave
 
     asyncio.run(run_everything(where, announce, agent_log_level=level))
+    leave()
 
 
 def announce(running: Running) -> None:

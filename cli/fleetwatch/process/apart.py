@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 
 from fleetwatch.process import vitals
-from fleetwatch.process.addresses import check_free, reach, shown
+from fleetwatch.process.addresses import reach, shown
 from fleetwatch.process.foundation import Foundation, foundation
 from fleetwatch.process.parts import Parts
 from fleetwatch.process.stopping import stop_signals
@@ -27,13 +27,12 @@ async def run_collector(source: Source, announce: Announce) -> None:
     """The collector with its store, until a signal.
 
     Raises:
-        ConfigError: a setting, a taken port, a folder or a store that cannot be used.
+        ConfigError: a setting or a store that cannot be used.
     """
     from fleetwatch_collector.service import Collector
     from fleetwatch_collector.settings import CollectorSettings
 
     process, listens = source.read(ProcessSettings), source.read(CollectorSettings)
-    check_free(listens.grpc, "grpc")
     with stop_signals() as stop, foundation(source) as base:
         async with Parts() as parts:
             collector = Collector(listens, base.store, base.directory)
@@ -54,7 +53,7 @@ async def run_alerting(source: Source, announce: Announce) -> None:
     """The alert manager, until a signal.
 
     Raises:
-        ConfigError: a setting, a folder or a store that cannot be used.
+        ConfigError: a setting or a store that cannot be used.
         RuleFileError: a rule file that cannot be used.
     """
     from fleetwatch_alerting.manager import AlertManager
@@ -77,7 +76,7 @@ async def run_dashboard(source: Source, announce: Announce) -> None:
     """Pages and API, until a signal.
 
     Raises:
-        ConfigError: a setting, a taken port, a folder or a store that cannot be used.
+        ConfigError: a setting or a store that cannot be used.
     """
     from fleetwatch_dashboard.app import create_app
     from fleetwatch_dashboard.server import DashboardServer
@@ -85,7 +84,6 @@ async def run_dashboard(source: Source, announce: Announce) -> None:
     from fleetwatch_storage.remote import RemoteLive, remote_options
 
     shows = source.read(DashboardSettings)
-    check_free(shows.http, "http")
     with stop_signals() as stop, foundation(source, beside_collector=True) as base:
         async with Parts() as parts:
             live = RemoteLive(base.settings.collector, remote_options(base.settings))

@@ -16,7 +16,7 @@ from fleetwatch_dashboard.server import DashboardServer
 from fleetwatch_dashboard.settings import DashboardSettings
 
 from fleetwatch.process import vitals
-from fleetwatch.process.addresses import check_free, reach, shown
+from fleetwatch.process.addresses import reach, shown
 from fleetwatch.process.foundation import Foundation, foundation
 from fleetwatch.process.local_agent import LocalAgent, agent_arguments
 from fleetwatch.process.parts import Parts
@@ -43,11 +43,9 @@ async def run_everything(source: Source, announce: Callable[[Running], None], *,
     Parts start in the order store, dashboard, alerting, collector, agent and stop in the reverse.
 
     Raises:
-        ConfigError: a setting, a taken port, a folder or a store that cannot be used.
+        ConfigError: a setting or a store that cannot be used.
         RuleFileError: a rule file that cannot be used.
     """
-    check_free(source.read(CollectorSettings).grpc, "grpc")
-    check_free(source.read(DashboardSettings).http, "http")
     with stop_signals() as stop, foundation(source) as base:
         async with Parts() as parts:
             announce(await _start(source, base, parts, agent_log_level))

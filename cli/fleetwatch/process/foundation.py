@@ -14,7 +14,6 @@ from fleetwatch_storage.metadata.hosts import HostDirectory
 from fleetwatch_storage.opening import open_store
 from fleetwatch_storage.settings import StoreSettings
 
-from fleetwatch.process.folder import prepare
 from fleetwatch.settings import ProcessSettings, Source
 
 if TYPE_CHECKING:
@@ -38,12 +37,11 @@ def foundation(source: Source, *, beside_collector: bool = False) -> Iterator[Fo
     `beside_collector`: the embedded store belongs to the collector's process, so another one reads through it.
 
     Raises:
-        ConfigError: the data folder, database or store cannot be used as they are; in words.
+        ConfigError: the database or the store cannot be used as they are; in words.
     """
     settings = source.read(StoreSettings)
     if beside_collector and settings.store == "embedded":
         settings = replace(settings, store="remote")
-    prepare(settings.data_dir)
     with contextlib.ExitStack() as stack:
         try:
             database = open_database(source.read(ProcessSettings).database_url or sqlite_url(settings.data_dir))
