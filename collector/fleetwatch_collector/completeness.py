@@ -80,8 +80,10 @@ class Spool:
         counts.received += 1
         counts.late += seq < self._newest_taken
         self._newest_taken = max(seq, self._newest_taken)
-        if seq == self.up_to + 1 and not self._settled.last:
+        if seq == self.up_to + 1:
             self.up_to = seq
+            if self._settled.last:
+                self._advance()
         else:
             self._settled.add(seq, seq)
             self._advance()

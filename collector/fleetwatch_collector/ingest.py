@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from fleetwatch_collector.errors import CallRefused, Why
 from fleetwatch_collector.identity import CALLER
 from fleetwatch_collector.session import Parts, Session
-from fleetwatch_collector.sessions import Sessions, Stream
+from fleetwatch_collector.sessions import Sessions
 
 _EOF: object = getattr(grpc.aio, "EOF")  # noqa: B009 - the type stubs do not know it
 
@@ -51,8 +51,7 @@ class Ingest:
     async def _open(self, caller: _Caller, context: Context) -> Session:
         """The session; the Hello is not kept for as long as the stream is."""
         hello = await self._hello(context)
-        stream = Stream(caller.wake, caller.end)
-        session = self.sessions.open(CALLER.get(), hello, self.parts, stream, now_ms(), time.monotonic())
+        session = self.sessions.open(CALLER.get(), hello, self.parts, caller, now_ms(), time.monotonic())
         caller.begin(session)
         _log.info("agent connected", agent=session.identity.agent_id, host=session.host, spool=session.spool_id)
         return session
@@ -92,7 +91,7 @@ class Ingest:
 
 
 class _Caller:
-    """The writing half of a call, and the way to end it from outside."""
+    """The writing half of a call, and the way to end it from outside: a `Stream`."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -105,6 +104,11 @@ class _Caller:
         """Messages of this session are sent from now on."""
         self._session = session
         self.wake()
+
+    @property
+    def writing(self) -> bool:
+        """Whether a message is on its way out."""
+        return self._writer is not None
 
     def wake(self) -> None:
         """Sends what waits, unless that is being done."""

@@ -21,6 +21,7 @@ SKEW_MS = 5_000
 _LONGEST_ABSENCE_S = 86_400
 _SAME_BOOT_MS = 60_000
 _LONGEST_INTERVAL_MS = 3_600_000
+_MOST_LOGGED = 10_000
 
 _log = structlog.get_logger()
 
@@ -47,7 +48,7 @@ class Presence:
         self._directory = directory
         self._events = events
         self._heard: set[Visitor] = set()
-        self._slow: set[str] = set()
+        self._logged: set[tuple[str, str]] = set()
 
     def nobody_is_here(self) -> None:
         """At the start no host is connected, whatever the last process left behind."""
@@ -135,14 +136,20 @@ class Presence:
         _log.warning("rows set aside", host=host, rows=count, reason=printable(reason, 300))
 
     def schema_refused(self, session: Visitor, detail: str) -> None:
-        """A schema is not taken; the agent is told with its batches."""
-        _log.warning("schema refused", host=session.host, detail=printable(detail, 300))
+        """A schema is not taken; the agent is told with its batches, the log once for each host."""
+        if self._first_time("schema", session.host):
+            _log.warning("schema refused", host=session.host, detail=printable(detail, 300))
 
     def throttled(self, session: Visitor) -> None:
         """An agent sends faster than allowed; said once for each."""
-        if session.host not in self._slow and len(self._slow) < 10_000:
-            self._slow.add(session.host)
+        if self._first_time("slow", session.host):
             _log.warning("agent sends faster than allowed and is read slower", host=session.host)
+
+    def _first_time(self, what: str, host: str) -> bool:
+        new = (what, host) not in self._logged and len(self._logged) < _MOST_LOGGED
+        if new:
+            self._logged.add((what, host))
+        return new
 
     def _tell_start(self, session: Visitor, known: Host | None, facts: Facts, now_ms: int) -> None:
         if known is None or session.account.said_goodbye:

@@ -96,8 +96,10 @@ class Acknowledged:
 
     def add(self, seq: int) -> None:
         """A batch is durable, or will never be taken."""
-        if seq == self.up_to + 1 and not self._done.last:
+        if seq == self.up_to + 1:
             self.up_to = seq
+            if self._done.last:
+                self._advance()
         elif seq > self.up_to:
             self._done.add(seq, seq)
             self._also.append(seq)

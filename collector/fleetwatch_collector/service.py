@@ -100,7 +100,7 @@ class Collector:
         drained = await self._batcher.drain(max(0.1, deadline_s - time.monotonic() - 2 * _FOR_THE_LAST_ACKS_S))
         if not drained:
             _log.warning("the store did not take everything in time; agents keep what was not acknowledged")
-        await asyncio.sleep(_FOR_THE_LAST_ACKS_S if len(self._sessions) else 0)
+        await self._sessions.all_told(_FOR_THE_LAST_ACKS_S)
         self._sessions.end_all(CallRefused(Why.UNAVAILABLE, "the collector is going away"))
         self.live.close()
         await self._server.stop(_FOR_THE_LAST_ACKS_S)

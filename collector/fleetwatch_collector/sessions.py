@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from typing import Protocol
 
 from fleetwatch_proto import PROTOCOL
 from fleetwatch_proto.v1.ingest_pb2 import Hello
@@ -15,14 +16,21 @@ from fleetwatch_collector.names import tags_problem, text_problem
 from fleetwatch_collector.session import Parts, Session
 
 _ID_BYTES = 128
+_LOOK_EVERY_S = 0.01
 
 
-class Stream:
-    """The handle by which a session reaches its call: made by the server module."""
+class Stream(Protocol):
+    """The call that a session belongs to."""
 
-    def __init__(self, wake: Callable[[], None], end: Callable[[CallRefused], None]) -> None:
-        self.wake = wake
-        self.end = end
+    @property
+    def writing(self) -> bool:
+        """Whether a message is on its way out."""
+
+    def wake(self) -> None:
+        """Sends what waits in the session's outbox."""
+
+    def end(self, refused: CallRefused) -> None:
+        """Ends the call in these words."""
 
 
 class Sessions:
@@ -89,6 +97,14 @@ class Sessions:
         if self._by_host.get(session.host) is session:
             del self._by_host[session.host]
         parts.presence.left(session, now_ms)
+
+    async def all_told(self, within_s: float) -> None:
+        """Waits until everybody was sent what they are to be told; not for those that do not read."""
+        deadline = asyncio.get_running_loop().time() + within_s
+        while any(stream.writing for _, stream in self._by_agent.values()):
+            if asyncio.get_running_loop().time() > deadline:
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     def end_all(self, refused: CallRefused) -> None:
         """Ends every stream."""
