@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ import pytest
 from fleetwatch_dashboard.api import live
 from fleetwatch_dashboard.server import DashboardServer
 from fleetwatch_dashboard.settings import DashboardSettings
-from fleetwatch_storage.frames import Frame
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support import fleet
 from tests.support.conditions import wait_until_async
 from tests.support.dashboard import NOW_MS, Bench, bench
+from tests.support.store_rows import Row, frame
 
 CPU = {"cpu": {"fields": ["usage_active"], "tags": {"cpu": "cpu-total"}}}
 
@@ -80,11 +81,11 @@ async def test_a_watcher_gets_the_fields_and_series_it_asked_for(served: Served)
         served.push()
         found = await message(socket, "frames")
 
-    (frame,) = found["frames"]
+    (only,) = found["frames"]
     assert served.rig.live.asked == [(frozenset({"web-3"}), frozenset({"cpu"}), True)]
-    assert list(frame["fields"]) == ["usage_active"]
-    assert [frame["hosts"][code] for code in frame["host"]] == ["web-3"]
-    assert {frame["tagsets"][code]["cpu"] for code in frame["tagset"]} == {"cpu-total"}
+    assert list(only["fields"]) == ["usage_active"]
+    assert [only["hosts"][code] for code in only["host"]] == ["web-3"]
+    assert {only["tagsets"][code]["cpu"] for code in only["tagset"]} == {"cpu-total"}
     assert found["t"] == NOW_MS / 1000
 
 
@@ -93,15 +94,16 @@ async def test_a_watcher_of_everything_gets_text_too(served: Served) -> None:
         served.push("process_top", "mem")
         frames = (await message(socket, "frames"))["frames"]
 
-    assert {frame["measurement"] for frame in frames} == {"process_top", "mem"}
-    assert "ffmpeg" in next(frame for frame in frames if frame["measurement"] == "process_top")["fields"]["name"]
+    names = {one["measurement"]: one["fields"] for one in frames}
+    assert set(names) == {"process_top", "mem"}
+    assert "ffmpeg" in names["process_top"]["name"]
 
 
 async def test_missing_values_are_null(served: Served) -> None:
     async with served.watching(select=CPU) as socket:
-        frame = served.rig.store.latest(["cpu"])[0]
-        empty = {name: np.full(len(values), np.nan) for name, values in frame.fields.items()}
-        served.rig.live.push([Frame("cpu", frame.time, frame.host, frame.hosts, frame.tagset, frame.tagsets, empty)])
+        last = served.rig.store.latest(["cpu"])[0]
+        empty = {name: np.full(len(values), np.nan) for name, values in last.fields.items()}
+        served.rig.live.push([replace(last, fields=empty)])
         found = await message(socket, "frames")
 
     assert set(found["frames"][0]["fields"]["usage_active"]) == {None}
@@ -124,7 +126,7 @@ async def test_a_client_may_change_what_it_wants(served: Served) -> None:
         served.push("mem", "swap")
         found = await message(socket, "frames")
 
-    assert [frame["measurement"] for frame in found["frames"]] == ["swap"]
+    assert [one["measurement"] for one in found["frames"]] == ["swap"]
 
 
 async def test_a_client_with_nothing_to_hear_gets_a_heartbeat(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,10 +150,11 @@ async def test_a_slow_client_loses_the_oldest_frames_and_is_told_how_many() -> N
 async def test_a_client_that_does_not_read_stops_nobody_else(served: Served) -> None:
     async with served.watching() as stuck, served.watching(select=CPU) as quick:
         stuck.transport.pause_reading()
-        frames = fleet.next_tick(served.rig.store, NOW_MS)
-        for _ in range(600):
-            served.rig.live.push(frames)
+        heavy = frame("note", [Row("web-3", NOW_MS, {"text": "x" * 500_000})])
+        for _ in range(3 * live.PENDING):
+            served.rig.live.push([heavy])
             await asyncio.sleep(0)
+        served.push("cpu")
         await message(quick, "frames")
         stuck.transport.resume_reading()
         told = await message(stuck, "skipped")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
-from fleetwatch_dashboard import fleet, host_view, panels
+from fleetwatch_dashboard import fleet, host_view, panels, tiles
 from fleetwatch_dashboard.levels import Rulebook
 from fleetwatch_proto.catalog import BY_NAME
 from fleetwatch_storage.hosts import Facts, Host
@@ -144,6 +144,6 @@ def test_events_of_unknown_kinds_are_shown_by_their_name() -> None:
 def test_network_tiles_leave_a_unit_out_where_it_is_that_of_the_sum() -> None:
     row = fleet.rows([Host("web-1")], [], [], Rulebook(), NOW_MS)[0]
 
-    (tile,) = host_view.tiles(row, {}, {"net": np.array([1.0, 2.0])}, (84e6, 412e6), {})
+    (tile,) = tiles.tiles(row, {}, {"net": np.array([1.0, 2.0])}, (84e6, 412e6), {})
 
     assert (str(tile.value), tile.note) == ("496 Mbit/s", "↓ 84 ↑ 412")

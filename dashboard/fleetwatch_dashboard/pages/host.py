@@ -18,7 +18,7 @@ from fleetwatch_storage.metadata.hosts import Event
 from fleetwatch_storage.query import Matcher, Op
 from fleetwatch_storage.store import SeriesKey
 
-from fleetwatch_dashboard import charts, fleet, host_view, latest, levels, panels, questions
+from fleetwatch_dashboard import charts, fleet, host_view, latest, levels, panels, questions, tiles
 from fleetwatch_dashboard.fleet import Row
 from fleetwatch_dashboard.host_view import Process
 from fleetwatch_dashboard.levels import Rulebook
@@ -114,14 +114,14 @@ def _values(
     cards = panels.for_host(answers.series, cores=_cores(mine, host), memory_bytes=_memory(mine, host))
     alerts = [*row.alerts, *answers.past]
     processes = host_view.processes(answers.table, host.name)
-    tiles = {metric: rulebook.thresholds(metric, host) for metric in host_view.TILE_METRICS}
+    limits = {metric: rulebook.thresholds(metric, host) for metric in tiles.METRICS}
     return {
         "row": row,
         "host": host,
         "facts": host_view.facts(host, row, now_ms),
         "firing_alerts": [alert for alert in row.alerts if levels.is_firing(alert)],
         "told": _told(answers.told),
-        "tiles": host_view.tiles(row, mine, _lines(answers.lines, span), _net(answers.lines.get("net")), tiles),
+        "tiles": tiles.tiles(row, mine, _lines(answers.lines, span), _net(answers.lines.get("net")), limits),
         "cards": cards,
         "disks": host_view.disks(mine.get("disk"), row, answers.history, rulebook),
         "processes": processes,
