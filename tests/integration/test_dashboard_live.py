@@ -39,7 +39,7 @@ class Served:
     async def watching(self, **wanted: Any) -> AsyncIterator[ClientConnection]:
         """A client that has said what it wants and is being served."""
         before = len(self.rig.live.asked)
-        async with connect(self.url) as socket:
+        async with connect(self.url, compression=None) as socket:
             await socket.send(json.dumps(wanted))
             await wait_until_async(lambda: len(self.rig.live.asked) > before)
             assert (await message(socket))["type"] == "heartbeat"
