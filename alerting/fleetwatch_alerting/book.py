@@ -178,6 +178,10 @@ def prune(connection: sa.Connection, now: int) -> None:
     outbox = tables.outbox
     done = outbox.c.state.in_(("sent", "superseded", "dead"))
     connection.execute(sa.delete(outbox).where(done, outbox.c.created_ms < old))
+    groups = tables.groups
+    known = sa.select(tables.told.c.group_key)
+    calm = (groups.c.first_wanted_ms.is_(None), groups.c.last_sent_ms < old, groups.c.group_key.not_in(known))
+    connection.execute(sa.delete(groups).where(*calm))
     table = tables.alerts
     told = sa.select(tables.told.c.fingerprint)
     idle = (table.c.state == "inactive", table.c.last_eval_ms < old, table.c.fingerprint.not_in(told))

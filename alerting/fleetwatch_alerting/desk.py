@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
@@ -22,6 +22,7 @@ from fleetwatch_alerting import book, facts
 from fleetwatch_alerting import fleet as fleets
 from fleetwatch_alerting.alert import Alert, Labels
 from fleetwatch_alerting.engine import Change, Phase, shifted
+from fleetwatch_alerting.errors import AlertingError
 from fleetwatch_alerting.evaluate import Changed, Round, evaluate, remembering, stalled
 from fleetwatch_alerting.reconcile import reconcile
 from fleetwatch_alerting.rules.schema import RuleFile
@@ -31,6 +32,10 @@ from fleetwatch_alerting.timing import NEVER
 _PRUNE_EVERY_MS = 3_600_000
 
 log = structlog.get_logger(__name__)
+
+
+class DeskClosed(AlertingError):
+    """The desk was closed while it made up for missed evaluations; the next start does it again."""
 
 
 @dataclass(slots=True)
@@ -64,6 +69,7 @@ class Desk:
         self._live = _Live()
         self._jumps = JumpWatch()
         self._file = RuleFile("")
+        self._closing = False
         self.figures = Figures()
         self.next_due_ms = NEVER
 
@@ -74,20 +80,23 @@ class Desk:
 
     def use(self, file: RuleFile, now: int, steady: int) -> None:
         """Takes a rule file: alerts of rules that are gone end, those of changed rules go on under the new ones."""
-        with self._lock, transaction(self._engine) as connection:
-            alerts, orphans = book.load(connection, file.enabled)
-            book.end_orphans(connection, orphans, now, file.enabled)
-            book.keep_rules(connection, file)
-            book.drop_receivers(connection, [receiver.name for receiver in file.receivers])
-            self._live.alerts = alerts
+        with self._lock:
+            with transaction(self._engine) as connection:
+                alerts, orphans = book.load(connection, file.enabled)
+                book.end_orphans(connection, orphans, now, file.enabled)
+                book.keep_rules(connection, file)
+                book.drop_receivers(connection, [receiver.name for receiver in file.receivers])
+                last_ms = book.last_tick(connection)
+            self._live.alerts, self._file = alerts, file
             if not self._live.started:
-                self._live.last_ms = book.last_tick(connection)
+                self._live.last_ms = last_ms
                 self._live.grace_until_ms = steady + file.settings.startup_grace_ms
-            self._file = file
 
     def tick(self, now: int, steady: int) -> bool:
         """One evaluation, after making up for missed ones at the first; False when its time has not come."""
         with self._lock:
+            if self._closing:
+                return False
             started = time.perf_counter()
             hosts, error = self._hosts()
             fleet = fleets.at(hosts, now)
@@ -106,9 +115,15 @@ class Desk:
     def reconcile(self, now: int) -> None:
         """Enqueues what has become due since the last evaluation; nothing before the first one."""
         with self._lock:
-            if self._live.started:
+            if self._live.started and not self._closing:
                 with transaction(self._engine) as connection:
                     self.next_due_ms = self._reconcile(connection, self._firing(self._live.alerts), now)
+
+    def close(self) -> None:
+        """Evaluates nothing any more; returns when an evaluation under way has ended."""
+        self._closing = True
+        with self._lock:
+            pass
 
     def count(self, *phases: Phase) -> int:
         """How many alerts are in these states."""
@@ -150,8 +165,10 @@ class Desk:
         rounds: list[Round] = []
         beyond = t - live.last_ms - settings.max_catchup_ms
         if beyond > 0:
-            live.alerts = _moved(live.alerts, beyond)
+            live.alerts, live.last_ms = _moved(live.alerts, beyond), live.last_ms + beyond
         for at in replayed(live.last_ms, t, settings.every_ms, settings.max_catchup_ms):
+            if self._closing:
+                raise DeskClosed
             known = _after(live.alerts, rounds)
             rounds.append(
                 evaluate(self._file.enabled, known, self._store.read, at, fleets.at(hosts, now, replayed=True))
@@ -192,8 +209,15 @@ class Desk:
     def _rendered(self, changes: list[Changed], t: int, hosts: Sequence[Host], now: int) -> list[Changed]:
         fired = [one.alert for one in changes if any(event.change is Change.FIRING for event in one.events)]
         by_name = {host.name: host for host in hosts}
-        found = facts.gather(fired, by_name, remembering(self._store.read), t) if fired else {}
+        found = self._facts(fired, by_name, t) if fired else {}
         return [book.rendered(one, found.get(one.alert.fingerprint, {}), now, self.external_url) for one in changes]
+
+    def _facts(self, fired: Sequence[Alert], hosts: Mapping[str, Host], t: int) -> Mapping[str, Mapping[str, str]]:
+        try:
+            return facts.gather(fired, hosts, remembering(self._store.read), t)
+        except Exception:
+            log.exception("the facts of an alert could not be gathered")
+            return {}
 
     def _reconcile(self, connection: sa.Connection, firing: Iterable[Alert], now: int) -> int:
         return reconcile(connection, firing, self._file, now, self.external_url)
@@ -207,7 +231,9 @@ class Desk:
         self.figures.rule_errors += len(done.failed)
         failing, refused = frozenset(done.failed), frozenset(done.refused)
         for uid in failing - self._live.failing:
-            log.error("a rule cannot be evaluated", rule=uid, error=str(done.failed[uid]))
+            error = done.failed[uid]
+            unexpected = None if isinstance(error, StorageError) else error
+            log.error("a rule cannot be evaluated", rule=uid, error=str(error), exc_info=unexpected)
         for uid in self._live.failing - failing:
             log.info("a rule can be evaluated again", rule=uid)
         for uid in refused - self._live.refused:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from fleetwatch_storage.errors import QueryFailed, StorageError
+from fleetwatch_storage.errors import StorageError, StoreUnavailable
 from fleetwatch_storage.frames import Frame
 from fleetwatch_storage.query import Query
 
@@ -42,13 +42,13 @@ class Round:
 
     t: int
     changed: list[Changed] = field(default_factory=list)
-    failed: dict[str, StorageError] = field(default_factory=dict)
+    failed: dict[str, Exception] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
 
     @property
     def unavailable(self) -> bool:
         """Whether the store could not answer, as opposed to a rule being wrong."""
-        return any(not isinstance(error, QueryFailed) for error in self.failed.values())
+        return any(isinstance(error, StoreUnavailable) for error in self.failed.values())
 
 
 def remembering(read: Read) -> Read:
@@ -77,7 +77,7 @@ def evaluate(rules: Iterable[Rule], known: Alerts, read: Read, t: int, fleet: Fl
                 changes = [] if fleet.replayed else _silent_hosts(rule, existing, fleet, grace)
             else:
                 changes = _threshold(rule, existing, asked, t, fleet)
-        except StorageError as error:
+        except Exception as error:  # noqa: BLE001 - isolation point: one rule must not stop the others; the desk logs it
             found.failed[rule.uid] = error
             changes = [_stepped(one, t, Observation(missing=Missing.ERROR)) for one in existing.values()]
         _keep(found, rule, existing, changes)

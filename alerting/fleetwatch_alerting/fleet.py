@@ -18,13 +18,14 @@ _LONGEST_INTERVAL_MS = 100_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fleet:
-    """Hosts by name at `now_ms` of the server's clock.
+    """Hosts by name at `now_ms` of the server's clock; `interval_ms` is the collection interval to reckon with.
 
     `replayed`: this is an evaluation of the past, and who was alive then is unknown.
     """
 
     hosts: Mapping[str, Host]
     now_ms: int
+    interval_ms: int
     replayed: bool = False
 
     def missing(self, host: str) -> Missing:
@@ -39,18 +40,18 @@ class Fleet:
         return Missing.SERIES if self._alive(found) else Missing.HOST
 
     def _alive(self, host: Host) -> bool:
-        return self.now_ms - host.last_seen_ms <= max(_ALIVE_MS, 3 * host.interval_ms)
-
-    @property
-    def interval_ms(self) -> int:
-        """The longest collection interval in use, within reason."""
-        longest = max((host.interval_ms for host in self.hosts.values() if self._alive(host)), default=10_000)
-        return min(longest, _LONGEST_INTERVAL_MS)
+        return _is_alive(host, self.now_ms)
 
 
 def at(hosts: Sequence[Host], now_ms: int, *, replayed: bool = False) -> Fleet:
-    """The fleet of these hosts."""
-    return Fleet({host.name: host for host in hosts}, now_ms, replayed)
+    """The fleet of these hosts; its interval is the longest in use, within reason."""
+    longest = max((host.interval_ms for host in hosts if _is_alive(host, now_ms)), default=10_000)
+    by_name = {host.name: host for host in hosts}
+    return Fleet(by_name, now_ms, min(longest, _LONGEST_INTERVAL_MS), replayed)
+
+
+def _is_alive(host: Host, now_ms: int) -> bool:
+    return now_ms - host.last_seen_ms <= max(_ALIVE_MS, 3 * host.interval_ms)
 
 
 def silence_s(hosts: Sequence[Host], now_ms: int) -> npt.NDArray[np.float64]:

@@ -19,7 +19,7 @@ from fleetwatch_storage.store import StoreReader
 from fleetwatch_alerting import egress, pack, receivers
 from fleetwatch_alerting.clock import Clock
 from fleetwatch_alerting.delivery import Delivery
-from fleetwatch_alerting.desk import Desk
+from fleetwatch_alerting.desk import Desk, DeskClosed
 from fleetwatch_alerting.egress import Egress
 from fleetwatch_alerting.engine import Phase
 from fleetwatch_alerting.errors import Problem, RuleFileError
@@ -89,6 +89,7 @@ class AlertManager:
         """Stops evaluating, lets attempts under way end, keeps the rest for the next start."""
         if self._ticker is not None:
             self._ticker.stop()
+        await asyncio.to_thread(self._desk.close)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -119,6 +120,8 @@ class AlertManager:
         try:
             await asyncio.to_thread(self._desk.tick, self._clock.wall_ms(), self._clock.steady_ms())
             await self._after_telling()
+        except DeskClosed:
+            return
         except Exception:
             log.exception("an evaluation failed; the next one goes on from the same state")
 

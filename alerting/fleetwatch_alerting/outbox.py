@@ -126,9 +126,10 @@ class Outbox:
     def next_due(self, receiver: str) -> int | None:
         """When the receiver's next notification may be tried (unix ms); None: it has none waiting."""
         outbox = tables.outbox
-        mine = (outbox.c.receiver == receiver, outbox.c.state == "pending")
+        at = sa.case((outbox.c.state == "pending", outbox.c.next_at_ms), else_=outbox.c.lease_until_ms + 1)
+        mine = (outbox.c.receiver == receiver, outbox.c.state.in_(("pending", "inflight")))
         with self._engine.connect() as connection:
-            due = connection.execute(sa.select(sa.func.min(outbox.c.next_at_ms)).where(*mine)).scalar()
+            due = connection.execute(sa.select(sa.func.min(at)).where(*mine)).scalar()
             return None if due is None else max(int(due), _pause_of(connection, receiver)[0])
 
     def figures(self, now: int) -> Mapping[str, float]:
@@ -143,7 +144,7 @@ class Outbox:
 
 
 def _due(receiver: str, now: int, most: int) -> sa.Select[Any]:
-    """Due rows in whose group nothing older is unsent."""
+    """Due rows in whose group nothing older is unsent; also attempts whose outcome could not be kept."""
     outbox, other = tables.outbox, tables.outbox.alias()
     earlier = sa.exists().where(
         other.c.receiver == outbox.c.receiver,
@@ -151,7 +152,9 @@ def _due(receiver: str, now: int, most: int) -> sa.Select[Any]:
         other.c.seq < outbox.c.seq,
         other.c.state.in_(("pending", "inflight")),
     )
-    due = (outbox.c.receiver == receiver, outbox.c.state == "pending", outbox.c.next_at_ms <= now, ~earlier)
+    waiting = sa.and_(outbox.c.state == "pending", outbox.c.next_at_ms <= now)
+    lost = sa.and_(outbox.c.state == "inflight", outbox.c.lease_until_ms < now)
+    due = (outbox.c.receiver == receiver, sa.or_(waiting, lost), ~earlier)
     return sa.select(outbox).where(*due).order_by(outbox.c.id).limit(most)
 
 

@@ -20,7 +20,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from fleetwatch_alerting import units
-from fleetwatch_alerting.rules.document import suggestion
+from fleetwatch_alerting.spelling import suggestion
 
 Values = Mapping[str, Any]
 """What a template sees: texts, finite numbers, None, and one level of mappings of them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from fleetwatch_alerting import compose
 from fleetwatch_alerting.outcome import Kind, Outcome
 from fleetwatch_storage.metadata import tables
@@ -84,6 +85,19 @@ def test_39_a_restart_with_nothing_changed_says_nothing(tmp_path: Path) -> None:
         fleet.run(at + 60)
 
     assert changes(fleet) == [(0, "new")]
+
+
+def test_39_without_what_was_told_a_restart_would_tell_it_again(tmp_path: Path) -> None:
+    fleet = world(tmp_path)
+    fleet.series("cpu.usage_active", "a", 95)
+    fleet.run(240)
+
+    with fleet.engine.begin() as connection:
+        connection.execute(sa.delete(tables.told))
+    fleet.kill()
+    fleet.run(300)
+
+    assert [change for _, change in changes(fleet)] == ["new", "new"]
 
 
 def test_40_a_deleted_rule_resolves_for_exactly_who_was_told(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fleetwatch_alerting import evaluate, facts, fleet, observe, pack
+from fleetwatch_alerting.desk import DeskClosed
 from fleetwatch_alerting.rules.loader import loads
 from fleetwatch_alerting.rules.schema import Rule
 from fleetwatch_alerting.scheduler import (
@@ -302,3 +303,74 @@ async def test_ticks_are_aligned_and_never_overlap() -> None:
     ticker.stop()
 
     assert most == 1
+
+
+def test_one_rule_that_breaks_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "  - {name: A, metric: mem.used_percent, above: 80}\n  - {name: B, metric: swap.used_percent, above: 80}"
+    world = World(tmp_path, rule_file(text))
+    world.series("mem.used_percent", "a", 90)
+    world.series("swap.used_percent", "a", 90)
+    real = observe.look
+
+    def broken(rule: Rule, *rest: object) -> object:
+        if rule.name == "A":
+            raise ZeroDivisionError("a bug")
+        return real(rule, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(observe, "look", broken)
+    world.run(60)
+
+    assert [one.rule for one in world.alerts()] == ["B"]
+    assert world.desk.figures.rule_errors == 3
+
+
+def test_an_attempt_whose_outcome_could_not_be_kept_is_made_again_when_its_lease_ends(tmp_path: Path) -> None:
+    world = World(tmp_path, rule_file("  - {name: M, metric: mem.used_percent, above: 80}"))
+    world.series("mem.used_percent", "a", 90)
+    world.now_s = 0
+    world.desk.tick(world.wall_ms, world.steady_ms)
+    (lost,) = world.outbox.claim("ops", world.wall_ms, 4, 60_000)
+
+    world.run(59)
+    early = len(world.receivers["ops"].attempts)
+    world.run(62)
+
+    ((_, job, _),) = world.receivers["ops"].attempts
+    assert early == 0
+    assert job.notification.idempotency_key == lost.notification.idempotency_key
+
+
+def test_closing_breaks_off_a_long_replay_and_the_next_start_does_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, rule_file("  - {name: M, metric: mem.used_percent, above: 80, for: 5m}"))
+    world.series("mem.used_percent", "a", 90)
+    world.run(60)
+    world.kill(then_start=False)
+    world.skip(600)
+    world.kill()
+
+    read = world.store.read
+    monkeypatch.setattr(world.store, "read", lambda query: (setattr(world.desk, "_closing", True), read(query))[1])
+    with pytest.raises(DeskClosed):
+        world.desk.tick(world.wall_ms, world.steady_ms)
+    monkeypatch.setattr(world.store, "read", read)
+    world.kill()
+    world.run(660)
+
+    ((_, told),) = world.receivers["ops"].accepted
+    assert told.alerts[0].starts_at_ms == T0 + 300_000
+
+
+def test_what_is_old_and_told_is_pruned_and_what_fires_stays(tmp_path: Path) -> None:
+    world = World(tmp_path, rule_file("  - {name: M, metric: mem.used_percent, above: 80}", every="1h"))
+    world.series("mem.used_percent", "gone", steps((0, 90), (7200, 20)), every_s=60)
+    world.series("mem.used_percent", "still", 90, every_s=60)
+    world.now_s = -3600
+
+    world.run(32 * 86_400, step_s=3600)
+
+    assert [row["fingerprint"] for row in world.rows(tables.alerts)] == [world.alerts()[0].fingerprint]
+    assert len(world.rows(tables.alert_history)) == 0
+    assert {row["state"] for row in world.rows(tables.outbox)} == {"sent"}
+    assert len(world.rows(tables.told)) == 1

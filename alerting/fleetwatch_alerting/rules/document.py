@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from fleetwatch_alerting.errors import Problem
+from fleetwatch_alerting.spelling import suggestion
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -74,12 +75,6 @@ def _block_scalar(line: str) -> str:
     word = "at_least" if value.strip().startswith(">=") else "above"
     indicator = f"YAML reads '>' as the start of a block of text; write  {word}: {number}"
     return indicator if key.strip() else ""
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """`; did you mean "metric"?`, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 class Mapping:

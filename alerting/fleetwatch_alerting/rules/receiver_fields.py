@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping as Environment
 
 from fleetwatch_alerting.rules import values
-from fleetwatch_alerting.rules.document import Mapping, suggestion
+from fleetwatch_alerting.rules.document import Mapping
 from fleetwatch_alerting.rules.schema import ReceiverConfig, Route, Secret, SlackConfig, WebhookConfig
+from fleetwatch_alerting.spelling import suggestion
 
 _KINDS = ("slack", "webhook")
 _LATER_KINDS = ("email", "pagerduty", "opsgenie", "apprise")

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from fleetwatch_proto import settings
 from fleetwatch_storage.query import Matcher, Op
 
-from fleetwatch_alerting.rules.document import described, is_text, suggestion
+from fleetwatch_alerting.rules.document import described, is_text
 from fleetwatch_alerting.rules.schema import Secret
+from fleetwatch_alerting.spelling import suggestion
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
