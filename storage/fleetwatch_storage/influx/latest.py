@@ -69,17 +69,18 @@ def _younger(frame: Frame, oldest_ms: int) -> Frame:
 
 def last_rows(frames: Sequence[Frame]) -> Frame:
     """The last row of every series of frames of one measurement; rows of the same time merged, later ones winning."""
-    rows = reduce.ordered(united(frames))
+    rows = united(frames)
+    rows = reduce.take(rows, np.flatnonzero(np.logical_or.reduce(list(map(reduce.is_present, rows.fields.values())))))
     if not len(rows):
         return rows
+    rows = reduce.take(rows, np.lexsort((rows.time, rows.tagset, rows.host)))  # stable: what came later stays behind
     starts = reduce.run_starts(rows.host, rows.tagset)
-    ends = np.append(starts[1:], len(rows)) - 1
-    last_time = np.repeat(rows.time[ends], np.diff(starts, append=len(rows)))
-    at_end = reduce.take(rows, np.flatnonzero(rows.time == last_time))
+    counts = np.diff(starts, append=len(rows))
+    at_end = reduce.take(rows, np.flatnonzero(rows.time == np.repeat(rows.time[starts + counts - 1], counts)))
     starts = reduce.run_starts(at_end.host, at_end.tagset)
     run = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(at_end)))
     fields = {name: _last_present(column, run, len(starts)) for name, column in at_end.fields.items()}
-    return replace(reduce.take(replace(at_end, fields={}), starts), fields=fields)
+    return reduce.ordered(replace(reduce.take(replace(at_end, fields={}), starts), fields=fields))
 
 
 def _last_present(column: Numbers | Texts, run: reduce.Runs, runs: int) -> Numbers | Texts:
