@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 from collections.abc import Mapping
@@ -85,9 +86,14 @@ def default_state_dir() -> Path:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a collector's address cannot leave this machine."""
+    """Whether what is sent to a collector's address cannot leave this machine."""
     host = address.rpartition(":")[0].strip("[]")
-    return host in ("localhost", "::1") or host.startswith("127.") or address.startswith("unix:")
+    if host == "localhost" or address.startswith("unix:"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_address(address: str) -> None:

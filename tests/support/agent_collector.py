@@ -99,7 +99,7 @@ class Stream:
 
 
 class FakeCollector(rpc.IngestServicer):
-    """Listens on a free port of the loopback. `on_batch(stream, batch)` decides the answer; by default it acknowledges."""
+    """Listens on a free port of the loopback. `on_batch(stream, batch)` decides the answer: at first an Ack."""
 
     def __init__(self, port: int = 0, window: int = 8, protocol: int = PROTOCOL, token: str = "") -> None:
         self.window, self.protocol, self.token = window, protocol, token

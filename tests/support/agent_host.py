@@ -66,7 +66,7 @@ MOUNTINFO = r"""1 0 253:1 / / rw,relatime - ext4 /dev/vda1 rw
 6 1 0:50 / /run rw - tmpfs tmpfs rw
 """
 NET_DEV = """Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+ face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
     lo: 100 1 0 0 0 0 0 0 100 1 0 0 0 0 0 0
   eth0: 5000 50 1 2 0 0 0 0 7000 70 3 4 0 0 0 0
  down0: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0
@@ -74,10 +74,13 @@ veth12: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0
 """
 SNMP = """Ip: Forwarding DefaultTTL
 Ip: 1 64
-Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab InSegs OutSegs RetransSegs
-Tcp: 1 200 120000 -1 300 200 7 8 12 5000 6000 77
+Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens AttemptFails EstabResets CurrEstab InSegs RetransSegs
+Tcp: 1 200 120000 -1 300 200 7 8 12 5000 77
 Udp: InDatagrams
 Udp: 1
+"""
+PRESSURE = """some avg10={:.2f} avg60={:.2f} avg300={:.2f} total={}
+full avg10=0.00 avg60=0.00 avg300=0.00 total=0
 """
 FILES = {
     "proc/stat": STAT,
@@ -88,12 +91,13 @@ FILES = {
     "proc/self/mountinfo": MOUNTINFO,
     "proc/net/dev": NET_DEV,
     "proc/net/snmp": SNMP,
-    "proc/net/sockstat": "sockets: used 300\nTCP: inuse 9 orphan 1 tw 5 alloc 14 mem 6\nUDP: inuse 4 mem 2\nRAW: inuse 0\n",
+    "proc/net/sockstat": "sockets: used 300\n"
+    "TCP: inuse 9 orphan 1 tw 5 alloc 14 mem 6\nUDP: inuse 4 mem 2\nRAW: inuse 0\n",
     "proc/net/sockstat6": "TCP6: inuse 3\nUDP6: inuse 2\nRAW6: inuse 0\n",
     "proc/sys/fs/file-nr": "1024\t0\t99999\n",
-    "proc/pressure/cpu": "some avg10=1.50 avg60=2.50 avg300=3.50 total=1000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
-    "proc/pressure/memory": "some avg10=0.10 avg60=0.20 avg300=0.30 total=5\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=6\n",
-    "proc/pressure/io": "some avg10=9.00 avg60=8.00 avg300=7.00 total=50\nfull avg10=1.00 avg60=1.00 avg300=1.00 total=60\n",
+    "proc/pressure/cpu": PRESSURE.format(1.5, 2.5, 3.5, 1000),
+    "proc/pressure/memory": PRESSURE.format(0.1, 0.2, 0.3, 5),
+    "proc/pressure/io": PRESSURE.format(9, 8, 7, 50),
     "sys/class/net/eth0/flags": "0x1003\n",
     "sys/class/net/eth0/speed": "1000\n",
     "sys/class/net/down0/flags": "0x1002\n",
@@ -143,13 +147,15 @@ class FakeHost:
             target.write_bytes(text if isinstance(text, bytes) else text.encode())
 
     def process(self, pid: int, name: str, state: str = "S", ticks: int = 0, rss: int = 10, **more: int) -> None:
-        """One process: ticks of processor time, resident pages, threads, start in ticks after boot, bytes read, written."""
+        """One process; `ticks` of processor time, `rss` pages; more: threads, started (ticks), read, written (bytes)."""
         fields = ["0"] * 50
         fields[0], fields[11], fields[17] = state, str(ticks), str(more.get("threads", 1))
         fields[19], fields[21] = str(more.get("started", 100)), str(rss)
         self.write(f"proc/{pid}/stat", f"{pid} ({name}) {' '.join(fields)}\n")
         read, written = more.get("read", 0), more.get("written", 0)
-        self.write(f"proc/{pid}/io", f"rchar: 1\nwchar: 1\nsyscr: 1\nsyscw: 1\nread_bytes: {read}\nwrite_bytes: {written}\n")
+        self.write(
+            f"proc/{pid}/io", f"rchar: 1\nwchar: 1\nsyscr: 1\nsyscw: 1\nread_bytes: {read}\nwrite_bytes: {written}\n"
+        )
 
     @property
     def context(self) -> Context:

@@ -188,7 +188,12 @@ def test_diskio_has_counters_and_what_they_rose_by(host: FakeHost) -> None:
     assert first["io_util"] is ABSENT
     assert [dict(series.tags)["name"] for series, _ in readings] == ["vda"]
     vda = values(readings, "diskio", name="vda")
-    assert (vda["read_bytes"], vda["write_bytes"], vda["reads"], vda["iops_in_progress"]) == (84000 * 512, 168000 * 512, 1050, 1)
+    assert (vda["read_bytes"], vda["write_bytes"], vda["reads"], vda["iops_in_progress"]) == (
+        84000 * 512,
+        168000 * 512,
+        1050,
+        1,
+    )
     assert vda["io_util"] == 40.0
     assert vda["io_await"] == 3.0
 
@@ -280,7 +285,12 @@ def test_pressure_has_a_series_per_resource_and_type(host: FakeHost) -> None:
     readings = pressure.make(host.context)()
 
     assert len(readings) == 6
-    assert values(readings, "pressure", resource="io", type="some") == {"avg10": 9, "avg60": 8, "avg300": 7, "total": 50}
+    assert values(readings, "pressure", resource="io", type="some") == {
+        "avg10": 9,
+        "avg60": 8,
+        "avg300": 7,
+        "total": 50,
+    }
 
 
 def test_processes_are_counted_by_state(host: FakeHost) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,9 @@ def clock() -> Clock:
     return Clock(boot_ms=123_456)
 
 
-def make(tmp_path: Path, clock: Clock, interval_ms: int = 10_000, readers: list[Named] | None = None, **plan: int) -> Sampler:
+def make(
+    tmp_path: Path, clock: Clock, interval_ms: int = 10_000, readers: list[Named] | None = None, **plan: int
+) -> Sampler:
     steady = Named("steady", lambda: [(SERIES, (1.0,))], slow=False)
     spool = Spool(tmp_path / "state", Limits(1 << 22), 1 << 16)
     told = Plan("web-1", interval_ms, plan.get("gather_ms", 10_000), plan.get("slow_ms", 10_000))
@@ -96,7 +99,7 @@ def test_the_first_sample_comes_after_a_second_and_then_ticks_keep_their_phase(t
 def test_a_suspended_host_leaves_out_what_it_missed(tmp_path: Path, clock: Clock) -> None:
     seen = run(make(tmp_path, clock), clock, 6, [0, 0, 0, 3_600_000])
 
-    gaps = [two - one for (one, _), (two, _) in zip(seen, seen[1:], strict=False)]
+    gaps = [two - one for (one, _), (two, _) in pairwise(seen)]
     assert sum(gap > 3_000_000 for gap in gaps) == 1
     assert all(at % 10_000 == phase_ms("web-1", 10_000) for at, _ in seen[-2:])
 
@@ -154,7 +157,7 @@ def test_a_faster_pace_takes_effect_at_once_and_rows_ship_one_by_one(tmp_path: P
 
     seen = run(sampler, clock, 10)
 
-    gaps = [two - one for (one, _), (two, _) in zip(seen, seen[1:], strict=False)]
+    gaps = [two - one for (one, _), (two, _) in pairwise(seen)]
     assert gaps.count(1000) >= 3
     assert gaps[-1] == 10_000, "back to the setting"
     assert sampler._spool.figures().batches == 10
@@ -169,7 +172,9 @@ def test_fast_rows_gather_until_the_time_is_full(tmp_path: Path, clock: Clock) -
     assert [batch.rows for batch in batches if batch] == [10, 10, 10]
 
 
-def test_a_failing_reader_costs_its_own_values_only(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_reader_costs_its_own_values_only(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     answers: list[Values | Exception] = [[(SERIES, (1.0,))], OSError("gone"), OSError("gone"), [(SERIES, (2.0,))]]
 
     def fickle() -> Values:

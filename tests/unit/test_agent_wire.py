@@ -8,8 +8,8 @@ from array import array
 
 import pytest
 from fleetwatch_agent import wire
-from fleetwatch_agent.shape import flatten, message
 from fleetwatch_agent.samples import ABSENT, Series
+from fleetwatch_agent.shape import flatten, message
 from fleetwatch_proto.v1 import ingest_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +30,9 @@ def schema_of(width: int) -> pb.Schema:
     return message((Series("m", (), tuple(f"f{n}" for n in range(width))),))
 
 
-def batch(rows: list[array[float]], encoding: pb.Encoding.ValueType, values: bytes, seq: int = 1, base: int = 0) -> pb.Batch:
+def batch(
+    rows: list[array[float]], encoding: pb.Encoding.ValueType, values: bytes, seq: int = 1, base: int = 0
+) -> pb.Batch:
     made = pb.Batch(seq=seq, schema_id=schema_of(len(rows[0])).id, encoding=encoding, values=values, base_seq=base)
     made.offset_ms.extend(range(len(rows)))
     made.crc32 = wire.crc(rows)

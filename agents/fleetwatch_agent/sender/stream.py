@@ -176,6 +176,13 @@ class Sender:
                 return Ending(f"{address} has not answered for {self._contact.ack_timeout_s:g} s")
             except TimeoutError:
                 return Ending(f"{address} does not answer: is a collector listening there?")
+            except asyncio.InvalidStateError:
+                # The stream ended between two messages of ours.
+                return ending(await call.code(), await call.details() or "", address)
+            except Exception as error:
+                # Whatever one stream trips over, the next one may do better; without this the agent would fall silent.
+                _log.exception("stream failed", extra={"collector": address})
+                return Ending(f"{address}: {type(error).__name__}: {error}")
             finally:
                 self.connected = False
                 session.end()
@@ -223,13 +230,12 @@ class Sender:
         """Sends whatever there is until the stream is to end."""
         give_up_at: float | None = None
         while not (reading.done() or session.stale):
-            if self._farewell is not None:
+            if self._farewell is not None or session.drain_ms is not None:
                 now = self._clocks.seconds()
                 give_up_at = give_up_at or now + _FLUSH_S
-                if session.idle or now >= give_up_at:
+                answered = not session.in_flight if self._farewell is None else session.idle
+                if answered or now >= give_up_at:
                     return
-            elif session.drain_ms is not None and not session.in_flight:
-                return
             message = session.next()
             if message is not None:
                 await call.write(message)
@@ -258,7 +264,7 @@ class Sender:
     async def _part(self, call: Any, session: Session, reading: asyncio.Task[None]) -> None:
         if self._farewell is None:
             return
-        with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
                 await call.write(session.goodbye(*self._farewell))
                 await call.done_writing()

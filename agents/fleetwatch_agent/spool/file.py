@@ -17,7 +17,7 @@ from fleetwatch_agent.stamps import Stamps
 
 _MOST_OPEN_BYTES = 512 * 1024
 _ACKS_AT_ONCE = 64
-_LOOSE_PAGES = 512
+_LOOSE_PAGES = 128
 _LEAST_BYTES = 256 * 1024
 _LONGEST_MS = 3600 * 1000
 
@@ -155,7 +155,8 @@ class SpoolFile:
         self._forget(acked)
         with translated():
             if self._db.execute("PRAGMA freelist_count").fetchone()[0] > _LOOSE_PAGES:
-                self._db.execute(f"PRAGMA incremental_vacuum({_LOOSE_PAGES})").fetchall()
+                # As a script: a single execute takes only the first step of it and frees one page.
+                self._db.executescript(f"PRAGMA incremental_vacuum({_LOOSE_PAGES})")
 
     def bury(self, seq: int, reason: str, detail: str) -> None:
         """Moves a batch that will never be taken to the dead letters and counts it as lost."""
@@ -186,6 +187,11 @@ class SpoolFile:
             self._db.close()
 
     # Reading
+
+    @property
+    def gathered(self) -> list[Sample]:
+        """The rows of the open batch."""
+        return self._open
 
     def get(self, seq: int) -> Batch | None:
         """A batch, or None when it is acknowledged, given up, or damaged; a damaged one is buried."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fleetwatch_agent.samples import Batch, Lost
+from fleetwatch_agent.samples import Batch, Lost, Sample
 from fleetwatch_agent.spool import rows
 from fleetwatch_agent.stamps import Stamps
 
@@ -41,25 +41,24 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def read(path: Path) -> Salvage:
-    """Reads every batch that still has its checksum, from the front and, past damage, from the back."""
+def read(path: Path, gathered: Sequence[Sample] | None = None) -> Salvage:
+    """Reads every batch that still has its checksum, from the front and, past damage, from the back.
+
+    `gathered` are the rows of the open batch where the caller still has them; else they are read, too.
+    """
     found = Salvage()
-    try:
-        db = sqlite3.connect(path, isolation_level=None)
-    except sqlite3.Error:
-        found.lost.append(Lost(0, 0, 0, "corrupt"))
-        return found
-    with contextlib.closing(db):
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         found.schemas = {rows.unsigned(number): data for number, data in _all(db, "SELECT id, data FROM schemas")}
         found.lost = [Lost(0, 0, points, reason) for points, reason in _all(db, "SELECT points, reason FROM lost")]
         for (stamps,) in _all(db, "SELECT stamps FROM state"):
             found.stamps = Stamps.unpack(stamps)
-        batches = {batch.seq: batch for batch in _readable(db) if batch.schema_id in found.schemas}
-        batches |= {
-            batch.seq: batch for batch in _gathered(db, max(batches, default=0)) if batch.schema_id in found.schemas
-        }
-    found.batches = [batches[seq] for seq in sorted(batches)]
-    found.lost.append(_missing(found.batches))
+        batches = {batch.seq: batch for batch in _readable(db)}
+        opened = list(_opened(db)) if gathered is None else gathered
+    closed = [batches[seq] for seq in sorted(batches)]
+    found.lost.append(_missing(closed))
+    found.batches = closed + [rows.batch_of([sample], 0) for sample in opened]
+    for sample in opened:
+        found.stamps = found.stamps.used(sample.t_ms)
     return found
 
 
@@ -70,17 +69,18 @@ def _readable(db: sqlite3.Connection) -> Iterator[Batch]:
                 yield rows.batch_from(row)
 
 
-def _gathered(db: sqlite3.Connection, last: int) -> Iterator[Batch]:
-    """The rows that were not closed yet, each as a batch of its own."""
-    for number, row in enumerate(_all(db, "SELECT * FROM open_rows ORDER BY t_ms")):
+def _opened(db: sqlite3.Connection) -> Iterator[Sample]:
+    """The rows that were not closed yet."""
+    for row in _all(db, "SELECT * FROM open_rows ORDER BY t_ms"):
         with contextlib.suppress(ValueError):
-            yield rows.batch_of([rows.sample_from(row)], last + 1 + number)
+            yield rows.sample_from(row)
 
 
 def _all(db: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
     """Rows until the end or the first damage."""
     with contextlib.suppress(sqlite3.Error):
-        yield from db.execute(query)
+        for row in db.execute(query):  # noqa: UP028 - an error of the consumer must not be swallowed here
+            yield row
 
 
 def _missing(batches: list[Batch]) -> Lost:

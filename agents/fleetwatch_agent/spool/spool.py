@@ -160,7 +160,10 @@ class Spool:
         """Makes room, makes a new file, or goes to memory; then does the work there."""
         try:
             if error.trouble is Trouble.CORRUPT and self._now.durable:
-                self._now = self._replace_corrupt(str(error))
+                gathered = self._now.gathered
+                with contextlib.suppress(SpoolUnusable):
+                    self._now.close()
+                self._now = self._replace_corrupt(str(error), gathered)
                 self.on_change()
                 return work(self._now)
             if error.trouble is Trouble.FULL and self._now.durable:
@@ -209,9 +212,10 @@ class Spool:
         self._take_ballast()
         return spool
 
-    def _replace_corrupt(self, why: str) -> SpoolFile:
+    def _replace_corrupt(self, why: str, gathered: Sequence[Sample] | None = None) -> SpoolFile:
+        """A new file with what the damaged one still gives; `gathered` are its open rows when they are known."""
         aside = salvage.set_aside(self._path)
-        found = salvage.read(aside)
+        found = salvage.read(aside, gathered)
         _log.error(
             "spool damaged", extra={"why": why, "kept_as": aside, "batches_saved": len(found.batches), "spool": "new"}
         )
