@@ -363,6 +363,21 @@ def test_a_page_goes_on_by_polling_when_the_connection_cannot_be_made(playwright
             server.close()
 
 
+def test_a_page_comes_back_by_itself_when_the_connection_was_lost(
+    wide: BrowserContext, served: Served, rig: Bench, complaints: Complaints
+) -> None:
+    page = opened(wide, complaints, f"{served.url}/hosts/api-2")
+    drawn(page, "cpu")
+    expect(page.locator("#live .word")).to_have_text("Live")
+
+    with page.expect_response(re.compile(r"/api/v1/series\?")):
+        served.call(lambda: rig.live.push([None]))  # type: ignore[list-item]  # breaks every watch
+
+    expect(page.locator("#live .word")).to_have_text("Live")
+    push(rig, served, lambda _measurement, field, value: value * 0 + 9.5 if field == "usage_user" else value)
+    expect(page.locator("#card-cpu .legend b").first).to_have_text("9.5 %")
+
+
 def test_hostile_names_run_nothing(playwright: Playwright, tmp_path: Path) -> None:
     bad = "\"'><img src=x onerror=document.title='pwned'><script>document.title='pwned'</script>"
     made = [fleet.Made(bad, {"role": bad}, 5, 5, "/" + bad, 5, 5, 5, 5, 0.1, 40, bad, 1)]

@@ -226,6 +226,15 @@ async def test_without_a_live_source_a_client_is_told_to_poll(tmp_path: Path) ->
     assert closed.value.rcvd is not None and closed.value.rcvd.code == live.TRY_LATER
 
 
+async def test_a_source_that_breaks_lets_its_watchers_come_back(served: Served) -> None:
+    async with served.watching(select=CPU) as socket:
+        served.rig.live.push([None])  # type: ignore[list-item]  # what no source should hand out
+        with pytest.raises(ConnectionClosed) as closed:
+            await message(socket, "frames")
+
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == live.TRY_LATER
+
+
 async def test_a_client_that_says_nothing_is_let_go(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "FIRST_WORD_S", 0.1)
 

@@ -2,10 +2,10 @@
 
 The client says what it wants in one message, and may say it again:
 `{"hosts": [...], "select": {"cpu": {"fields": ["usage_active"], "tags": {"cpu": "cpu-total"}}}, "fast": false,
-"since": 1700000000.0}`. Empty or absent `hosts` and `select` mean all; `since` (unix seconds) asks for what was missed,
-up to ten minutes. The server sends `{"type": "frames", "frames": [...]}` with columnar frames, `{"type": "skipped",
-"count": n}` when the client was too slow, `{"type": "heartbeat"}` when there is nothing to say, and `{"type": "error",
-"detail": ...}`; `t` in each is the server's time.
+"since": 1700000000.0}`. Empty or absent `hosts` and `select` mean all; `since` (unix seconds) asks for what was missed
+of the fields that are named, up to ten minutes. The server sends `{"type": "frames", "frames": [...]}` with columnar
+frames, `{"type": "skipped", "count": n}` when the client was too slow, `{"type": "heartbeat"}` when there is nothing to
+say, and `{"type": "error", "detail": ...}`; `t` in each is the server's time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,7 @@ from fleetwatch_storage.query import Matcher, Op, Query
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fleetwatch_dashboard import charts, questions
+from fleetwatch_dashboard.problems import Problem
 from fleetwatch_dashboard.sources import Sources, socket_sources
 
 router = APIRouter()
@@ -134,8 +135,19 @@ async def _serve(socket: WebSocket, found: Sources) -> None:
                 task.cancel()
             await asyncio.gather(*working, hearing, return_exceptions=True)
         if hearing not in done:
+            await _part(socket, [task for task in working if task in done])
             return
         wanted = hearing.result()
+
+
+async def _part(socket: WebSocket, ended: Sequence[asyncio.Task[None]]) -> None:
+    """Says why a subscription ended that the client did not end: the source stopped, or something broke."""
+    for task in ended:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, WebSocketDisconnect):
+            log.warning("live watch ended", error=repr(error))
+    with suppress(WebSocketDisconnect, RuntimeError):
+        await socket.close(TRY_LATER, "the live source ended")
 
 
 async def _hear(socket: WebSocket, timeout_s: float | None) -> Subscription | None:
@@ -207,7 +219,7 @@ async def _missed(found: Sources, wanted: Subscription) -> list[Frame]:
         )
         try:
             frame = await found.ask(partial(found.store.read, query))
-        except StorageError as error:
+        except (StorageError, Problem) as error:
             log.warning("live resume failed", measurement=name, error=str(error))
             continue
         if len(frame):

@@ -50,6 +50,9 @@ function stretch(u, { from, to }) {
   return [a, Math.max(z, a + 3 * devicePixelRatio)];
 }
 
+// uPlot remembers what it last set on its canvas, so whatever is drawn beside it must leave no trace.
+function apart(u, paint, o) { u.ctx.save(); paint(u, o); u.ctx.restore(); }
+
 const inView = (u, band) => band.to > u.scales.x.min && band.from < u.scales.x.max;
 
 // Below the series: firing time, then gaps.
@@ -178,7 +181,7 @@ export class Chart {
         points: { show: (u, k) => k <= o.series.length, size: 6, fill: (u, k) => token(`c-${o.series[k - 1]?.color ?? 'blue'}`) } },
       scales: { x: { range: () => [o.page.from, o.page.to] }, y: { range: (u, lo, hi) => this.range(lo, hi) } },
       axes: this.axes(), series: [{}, ...this.styles()], bands: this.bandFills(),
-      hooks: { drawClear: [(u) => under(u, o)], draw: [(u) => over(u, o)], setCursor: [() => this.pointed()], setSelect: [(u) => this.selected(u)] },
+      hooks: { drawClear: [(u) => apart(u, under, o)], draw: [(u) => apart(u, over, o)], setCursor: [() => this.pointed()], setSelect: [(u) => this.selected(u)] },
     }, [o.t, ...this.columns()], this.box);
     this.listen(this.u.over);
     this.form = this.shape();

@@ -64,7 +64,7 @@ function fillProcesses(found, at) {
   const body = $('#processes tbody'), cell = (cls, text) => node('td', cls, text);
   body.replaceChildren(...[...found].sort((a, b) => (b[sortKey] ?? 0) - (a[sortKey] ?? 0)).map((p) => {
     const row = node('tr'), name = cell('nowrap', ''), cpu = cell('r', '');
-    name.append(node('b', '', p.name));
+    name.append(Object.assign(node('b', '', p.name), { title: p.name }));
     cpu.append(node('b', '', words(p.cpu_percent, 'percent')));
     if (p.started && at - p.started < 900 && at >= p.started) name.append(' ', node('span', 'tag not-s', `started ${clock(p.started)}`));
     row.append(cell('r dim not-s', p.pid), name, cell('not-s mid', p.user), cpu, cell('r mid', words(p.rss, 'bytes')), cell('r not-s mid', words(p.read_bytes, 'bytes')),
@@ -91,7 +91,7 @@ function listenLive() {
   live = null;
   if (!page.range) { pill.show('past'); return; }
   const select = Object.fromEntries(['cpu', 'mem', 'swap', 'disk', 'process_top', ...panels.map((p) => p.spec.measurement)].map((name) => [name, {}]));
-  live = new Live({ hosts: [page.host], select, fast: true }, { frames: take, missed: () => go(location.href) });
+  live = new Live({ hosts: [page.host], select, fast: true }, { frames: take, missed: anew });
 }
 
 function take(frames) {
@@ -132,12 +132,23 @@ setInterval(() => {
   for (const panel of panels) if (panel.changed && panel.chart.visible) panel.draw();
 }, 1000);
 
-// Every half minute what the server alone knows comes anew: states, alerts, events, sparklines.
-setInterval(async () => {
-  if (document.hidden || pill.paused || !page.range) return;
-  const fresh = await swap(location.href, PARTS.filter((part) => part !== '#range')).catch(() => null);
-  if (fresh) { const { from, to } = page; read(fresh); Object.assign(page, { from, to }); }
-}, 30000);
+// What the server alone knows: states, alerts, events, sparklines. The span and the locked moment stay.
+async function fresh() {
+  const doc = await swap(location.href, PARTS.filter((part) => part !== '#range')).catch(() => null);
+  if (doc) { const { from, to } = page; read(doc); Object.assign(page, { from, to }); }
+}
+
+// After frames were missed, or instead of them: the charts too.
+async function anew() {
+  if (!page.range) return;
+  const width = page.to - page.from;
+  Object.assign(page, { to: now(), from: now() - width });
+  await fresh();
+  panels.forEach((panel) => panel.load());
+  if (!page.lock) await showProcesses();
+}
+
+setInterval(() => { if (!document.hidden && !pill.paused && page.range) fresh(); }, 30000);
 
 // --- start ---
 const data = read(document), cards = new Map($$('[data-panel]').map((card) => [card.dataset.panel, card]));

@@ -16,7 +16,12 @@ export class Live {
     pill.tick();
     const socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/api/v1/live`);
     this.socket = socket;
-    socket.onopen = () => { this.heard = Date.now(); socket.send(JSON.stringify({ ...this.subscription, since: this.since })); };
+    socket.onopen = () => {
+      this.heard = Date.now();
+      socket.send(JSON.stringify({ ...this.subscription, since: this.since }));
+      if (this.known) this.on.missed();
+      this.known = true;
+    };
     socket.onmessage = (event) => this.hear(JSON.parse(event.data));
     socket.onclose = () => { if (socket === this.socket && !this.stopped) this.again(); };
   }
