@@ -207,7 +207,7 @@ def stepped(frame: Frame, query: Query) -> Frame:
         for column, field, aggregate in query.columns()
     }
     rows = take(replace(frame, time=step, fields={}), starts)
-    return _without_empty(replace(rows, fields=columns))
+    return with_values(replace(rows, fields=columns))
 
 
 def effective(query: Query, aggregate: str) -> str:
@@ -215,8 +215,10 @@ def effective(query: Query, aggregate: str) -> str:
     return "sum" if query.transform in (Transform.INCREASE, Transform.DELTA) else aggregate
 
 
-def _without_empty(frame: Frame) -> Frame:
-    return take(frame, np.flatnonzero(_any_present(frame)))
+def with_values(frame: Frame) -> Frame:
+    """The rows that have any value."""
+    there = _any_present(frame)
+    return frame if there.all() else take(frame, np.flatnonzero(there))
 
 
 def grouped(frame: Frame, query: Query, host_tags: HostTags) -> Frame:
@@ -227,7 +229,7 @@ def grouped(frame: Frame, query: Query, host_tags: HostTags) -> Frame:
     columns = {
         name: aggregated(name, column, run, len(starts), query.group_aggregate) for name, column in rows.fields.items()
     }
-    return _without_empty(replace(take(replace(rows, fields={}), starts), fields=columns))
+    return with_values(replace(take(replace(rows, fields={}), starts), fields=columns))
 
 
 def _labelled(frame: Frame, group_by: Sequence[str], host_tags: HostTags) -> Frame:

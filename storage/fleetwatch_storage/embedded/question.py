@@ -54,6 +54,11 @@ class Question:
         places = self.selection.rows(host, inst)
         return frame if places is None else take(frame, places)
 
+    def all_columns(self, found: Mapping[str, npt.NDArray[Any]], rows: int) -> dict[str, npt.NDArray[Any]]:
+        """The query's columns by name; those of fields nobody has written are absent."""
+        none = absent(rows)
+        return {name: none if field is None else found[name] for name, field in self.fields.items()}
+
 
 def refuse_numbers_of_text(query: Query, fields: Mapping[str, Field | None]) -> None:
     """Text has first, last and count.

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from fleetwatch_storage import frames, reduce
-from fleetwatch_storage.embedded import faults, plan, question, samples, steps
+from fleetwatch_storage.embedded import faults, plan, question, samples, steps, window
 from fleetwatch_storage.embedded.database import Database
 from fleetwatch_storage.embedded.kinds import kept
 from fleetwatch_storage.embedded.layout import Layout
@@ -63,6 +63,9 @@ class Reader:
         return reduce.compact(reduce.finish(self._answer(asked), query, tags))
 
     def _answer(self, asked: Question) -> Frame:
+        remembered = window.answer(self._state, asked)
+        if remembered is not None:
+            return remembered
         most = self._settings.max_answer_rows
         with self._database.cursor() as cursor:
             if asked.query.step_ms and asked.query.transform is Transform.NONE:

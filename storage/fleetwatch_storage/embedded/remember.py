@@ -29,6 +29,7 @@ def series(
         own = rows["measurement_id"] == measurement.id
         table = tables[measurement.id] = SeriesTable()
         table.add(rows["host_id"][own], rows["inst_id"][own])
+        table.distrust(now_ms)
         last = _last_rows(connection, folder, measurement, layout, now_ms)
         if last is not None:
             table.note(last, table.find(last.keys))

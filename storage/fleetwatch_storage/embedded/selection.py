@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from fleetwatch_storage import hosttags
 from fleetwatch_storage.embedded.layout import SLICE_HOSTS
@@ -23,13 +24,17 @@ _MOST_NAMED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """`series` (n,) is the host id of each; `hosts` and `insts` are the ids a statement names, None: all; `keys` are
-    the exact series, sorted, None: what those say; `bounds` is a range of host ids that limits it further."""
+    """`series` (n,) is the host id of each.
+
+    `hosts` and `insts` are the ids a statement names, None: all; `keys` are the exact series, sorted, and `mask` says
+    them by number, None: what those say; `bounds` is a range of host ids that limits it further.
+    """
 
     series: Codes
     hosts: tuple[int, ...] | None = None
     insts: tuple[int, ...] | None = None
     keys: Places | None = None
+    mask: npt.NDArray[np.bool_] | None = None
     bounds: tuple[int, int] | None = None
 
     def condition(self) -> str:
@@ -75,11 +80,10 @@ def select(
     if mask.all():
         return Selection(known.host)
     host, inst = known.host[mask], known.inst[mask]
-    return Selection(host, _named(host, known.host), _named(inst, known.inst), np.sort(series_key(host, inst)))
+    named = _named(host, len(hosts)), _named(inst, len(measurement.tagsets))
+    return Selection(host, *named, np.sort(series_key(host, inst)), mask)
 
 
-def _named(ids: Codes, every: Codes) -> tuple[int, ...] | None:
+def _named(ids: Codes, there_are: int) -> tuple[int, ...] | None:
     distinct = np.unique(ids)
-    if len(distinct) > _MOST_NAMED or len(distinct) == len(np.unique(every)):
-        return None
-    return tuple(distinct.tolist())
+    return None if len(distinct) > _MOST_NAMED or len(distinct) == there_are else tuple(distinct.tolist())

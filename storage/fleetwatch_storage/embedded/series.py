@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from fleetwatch_storage.embedded.names import Field, Measurement, Ranking
+from fleetwatch_storage.embedded.names import Measurement, Ranking
+from fleetwatch_storage.embedded.ring import Ring
 from fleetwatch_storage.embedded.rows import Places, Rows, series_key
 from fleetwatch_storage.frames import Codes, Frame, Times
+from fleetwatch_storage.reduce import run_starts
+
+MOST_ROWS = 64
+"""Rows of a series kept in memory, when there is memory for as many: ten minutes at ten seconds."""
 
 _NEVER = -1
 
@@ -27,12 +31,15 @@ class Known:
 
 
 class SeriesTable:
-    """The series of one measurement, numbered in the order they came. One thread changes it, any may read `known`."""
+    """The series of one measurement, numbered in the order they came. One thread changes it, any may read `known`.
 
-    def __init__(self) -> None:
+    `ring` and `last` are guarded by the state's memory lock.
+    """
+
+    def __init__(self, depth: int = MOST_ROWS) -> None:
         self.known = Known(np.empty(0, np.int32), np.empty(0, np.int32))
         self.last: Times = np.empty(0, np.int64)
-        self._values: dict[Field, npt.NDArray[Any]] = {}
+        self.ring = Ring(depth)
         self._sorted_keys: Places = np.empty(0, np.int64)
         self._number_of: Places = np.empty(0, np.int64)
         self._in_order: Places = np.empty(0, np.int64)
@@ -55,8 +62,15 @@ class SeriesTable:
         """New series, numbered from the last on."""
         self.known = Known(np.concatenate([self.known.host, host]), np.concatenate([self.known.inst, inst]))
         self.last = np.concatenate([self.last, np.full(len(host), _NEVER, np.int64)])
-        for field, column in self._values.items():
-            self._values[field] = np.concatenate([column, _absent(field, len(host))])
+        self.ring.resize(len(self.known))
+        self._sort()
+
+    def remove_last(self, count: int) -> None:
+        """Takes back the `count` series added last."""
+        left = len(self.known) - count
+        self.known = Known(self.known.host[:left], self.known.inst[:left])
+        self.last = self.last[:left]
+        self.ring.resize(left)
         self._sort()
 
     def _sort(self) -> None:
@@ -65,64 +79,60 @@ class SeriesTable:
         self._number_of = np.argsort(keys, kind="stable")
         self._sorted_keys = keys[self._number_of]
 
-    def remove_last(self, count: int) -> None:
-        """Takes back the `count` series added last."""
-        left = len(self.known) - count
-        self.known = Known(self.known.host[:left], self.known.inst[:left])
-        self.last = self.last[:left]
-        self._values = {field: column[:left] for field, column in self._values.items()}
-        self._sort()
+    def distrust(self, before_ms: int) -> None:
+        """After a start: rows before this time are in the database only."""
+        self.ring.missed(np.arange(len(self.known)), np.full(len(self.known), before_ms - 1))
 
     def note(self, rows: Rows, series: Places) -> None:
-        """Takes over rows that were written, each series and time once, where they are not older than what is known."""
-        current = np.flatnonzero(rows.ts >= self.last[series])
-        if len(current) < len(rows):
-            rows, series = rows.take(current), series[current]
-        newest = self._newest(rows, series)
-        if newest is not None:
-            rows, series = rows.take(newest), series[newest]
-        newer = rows.ts > self.last[series]
-        self._replace(rows, series) if newer.all() else self._merge(rows, series, newer)
+        """Takes over rows that were written, each series and time once."""
+        last = self.last[series]
+        newer, same = rows.ts > last, rows.ts == last
+        if newer.all():
+            self._append(rows, series)
+            return
+        older = ~(newer | same)
+        self.ring.missed(series[older], rows.ts[older])
+        if same.any():
+            self.ring.amend(rows.take(same), series[same])
+        if newer.any():
+            self._append(rows.take(newer), series[newer])
+
+    def _append(self, rows: Rows, series: Places) -> None:
+        """Rows newer than the last of their series, the older ones of a series first, no more than a ring holds."""
+        if np.bincount(series).max() > 1:
+            order = np.lexsort((rows.ts, series))
+            ends = np.append(run_starts(series[order]), len(order))
+            from_end = np.repeat(ends[1:], np.diff(ends)) - np.arange(len(order))
+            too_many = order[from_end > self.ring.depth]
+            self.ring.missed(series[too_many], rows.ts[too_many])
+            for turn in range(min(int(from_end.max()), self.ring.depth), 0, -1):
+                self._append_one(rows.take(order[from_end == turn]), series[order[from_end == turn]])
+        else:
+            self._append_one(rows, series)
+
+    def _append_one(self, rows: Rows, series: Places) -> None:
+        self.ring.append(rows, series)
         self.last[series] = rows.ts
 
-    @staticmethod
-    def _newest(rows: Rows, series: Places) -> Places | None:
-        """Places of the newest row per series; None when there is only one of each."""
-        if not len(rows) or np.bincount(series).max() <= 1:
-            return None
-        order = np.lexsort((rows.ts, series))
-        last: Places = order[np.append(np.diff(series[order]) != 0, True)]
-        return last
-
-    def _replace(self, rows: Rows, series: Places) -> None:
-        for field, column in rows.fields.items():
-            self._column(field)[series] = column
-        for field in self._values.keys() - rows.fields.keys():
-            self._values[field][series] = None if field.text else np.nan
-
-    def _merge(self, rows: Rows, series: Places, newer: npt.NDArray[np.bool_]) -> None:
-        self._replace(rows.take(newer), series[newer])
-        same = rows.take(~newer)
-        for field, column in same.fields.items():
-            there = np.asarray(column != None) if field.text else ~np.isnan(column)  # noqa: E711 - elementwise
-            self._column(field)[series[~newer][there]] = column[there]
-
-    def _column(self, field: Field) -> npt.NDArray[Any]:
-        if field not in self._values:
-            self._values[field] = _absent(field, len(self.last))
-        return self._values[field]
+    def in_order(self, measurement: Measurement, hosts: Ranking[str]) -> Places:
+        """The numbers of all series, ordered by host name and tag set."""
+        if len(self._in_order) != len(self.known):
+            ranks = measurement.ranking.now()[1][self.known.inst], hosts.now()[1][self.known.host]
+            self._in_order = np.lexsort(ranks)
+        return self._in_order
 
     def latest(self, measurement: Measurement, hosts: Ranking[str], oldest_ms: int) -> Frame:
         """The last row of every series that is not older, ordered by host name and tag set."""
+        every = self.in_order(measurement, hosts)
+        rows = every[self.last[every] >= oldest_ms]
+        fields = {field.name: column for field, column in self.ring.last(rows).items()}
+        return self.frame(measurement, hosts, rows, self.last[rows], fields)
+
+    def frame(
+        self, measurement: Measurement, hosts: Ranking[str], series: Places, time: Times, fields: dict[str, Any]
+    ) -> Frame:
+        """Rows of series given by number as a frame over all names in order."""
         names, host_rank = hosts.now()
         tagsets, inst_rank = measurement.ranking.now()
-        if len(self._in_order) != len(self.last):
-            self._in_order = np.lexsort((inst_rank[self.known.inst], host_rank[self.known.host]))
-        rows = self._in_order[self.last[self._in_order] >= oldest_ms]
-        fields = {field.name: column[rows] for field, column in self._values.items()}
-        codes = host_rank[self.known.host[rows]], names, inst_rank[self.known.inst[rows]], tagsets
-        return Frame(measurement.name, self.last[rows], *codes, fields)
-
-
-def _absent(field: Field, rows: int) -> npt.NDArray[Any]:
-    return np.full(rows, None, np.object_) if field.text else np.full(rows, np.nan)
+        codes = host_rank[self.known.host[series]], names, inst_rank[self.known.inst[series]], tagsets
+        return Frame(measurement.name, time, *codes, fields)

@@ -14,10 +14,11 @@ class EmbeddedSettings:
     """How the embedded store uses memory, disk and time."""
 
     store_threads: int = setting(1, "threads DuckDB may use for one query; one is the cheapest in processor time")
-    store_memory_bytes: int = setting(512 << 20, "memory DuckDB may use", "bytes")
+    store_memory_bytes: int = setting(384 << 20, "memory DuckDB may use", "bytes")
     store_checkpoint_bytes: int = setting(
         256 << 20, "write-ahead log at which DuckDB checkpoints, inside a commit", "bytes"
     )
+    store_window_bytes: int = setting(192 << 20, "memory for the last rows of every series", "bytes")
     store_min_free_bytes: int = setting(768 << 20, "writes are refused while less is free on the store's disk", "bytes")
     store_budget_bytes: int = setting(
         0, "the oldest samples are dropped when the store grows over this; 0: no limit", "bytes"

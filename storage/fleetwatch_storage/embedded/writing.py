@@ -9,7 +9,7 @@ import duckdb
 import numpy as np
 from duckdb import DuckDBPyConnection
 
-from fleetwatch_storage.embedded import hot
+from fleetwatch_storage.embedded import hot, window
 from fleetwatch_storage.embedded import rows as row_blocks
 from fleetwatch_storage.embedded.checks import Refused, acceptable
 from fleetwatch_storage.embedded.database import insert
@@ -153,10 +153,12 @@ class Write:
     def _publish(self, blocks: list[_Block], now_ms: int) -> None:
         state = self._state
         state.names.keep()
-        state.layout = self._layout
+        before, state.layout = state.layout, self._layout
         with state.memory:
             for block in blocks:
                 state.series[block.measurement.id].note(block.rows, block.series)
+            if self._new_series or self._layout is not before:
+                window.fit(state.series.values(), self._settings.store_window_bytes)
         for block in blocks:
             state.points += sum(int(np.count_nonzero(is_present(column))) for column in block.rows.fields.values())
             for hour_ms in row_blocks.hours(block.rows.ts):

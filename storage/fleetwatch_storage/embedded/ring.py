@@ -1,0 +1,179 @@
+"""The last rows of every series of a measurement, in memory: they answer what is asked about the last minutes.
+
+Each series has its own ring of `depth` rows, so hosts need not send at the same moment. `since` is the time from which
+on a ring is known to hold every row of its series; whoever asks for earlier rows has to look in the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fleetwatch_storage.embedded.names import Field
+from fleetwatch_storage.embedded.rows import Places, Rows
+from fleetwatch_storage.frames import Numbers, Times
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+_NEVER = -1
+_FEW_ROWS = 16
+"""Rows of each series that are looked at first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows ordered by series and time: `series` (n,) is the place of each one's among those asked for."""
+
+    series: Places
+    time: Times
+    columns: list[Numbers]
+
+
+class Ring:
+    """Rows of `size` series. Of text fields only the last value is kept, as texts take much memory."""
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        self.size = 0
+        self._time: Times = np.full((0, depth), _NEVER, np.int64)
+        self._slot: Places = np.zeros(0, np.int64)
+        self._since: Times = np.zeros(0, np.int64)
+        self._numbers: dict[Field, Numbers] = {}
+        self._texts: dict[Field, npt.NDArray[np.object_]] = {}
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the rings."""
+        return self._time.nbytes * (1 + len(self._numbers))
+
+    def resize(self, size: int) -> None:
+        """Adds series without rows, or takes back those added last."""
+        self.size = size
+        if size > len(self._time):
+            self._reserve(max(size, 2 * len(self._time)) - len(self._time))
+
+    def _reserve(self, more: int) -> None:
+        self._time = np.concatenate([self._time, np.full((more, self.depth), _NEVER, np.int64)])
+        self._slot = np.concatenate([self._slot, np.zeros(more, np.int64)])
+        self._since = np.concatenate([self._since, np.zeros(more, np.int64)])
+        absent, nothing = np.full((more, self.depth), np.nan), np.full(more, None, np.object_)
+        self._numbers = {field: np.concatenate([column, absent]) for field, column in self._numbers.items()}
+        self._texts = {field: np.concatenate([column, nothing]) for field, column in self._texts.items()}
+
+    def deepened(self, depth: int) -> Ring:
+        """The same series and their newest rows in rings of another depth."""
+        other = Ring(depth)
+        other.resize(self.size)
+        kept = min(depth, self.depth)
+        back = (self._slot[: self.size, None] + np.arange(self.depth - kept, self.depth)) % self.depth
+        other._time[: self.size, :kept] = np.take_along_axis(self._time[: self.size], back, 1)
+        other._slot[: self.size] = kept % depth
+        other._since[: self.size] = self._since[: self.size]
+        if kept < self.depth:
+            dropped = (self._slot[: self.size, None] + np.arange(self.depth - kept)) % self.depth
+            other.missed(np.arange(self.size), np.take_along_axis(self._time[: self.size], dropped, 1).max(1))
+        for field, column in self._numbers.items():
+            other._column(field)[: self.size, :kept] = np.take_along_axis(column[: self.size], back, 1)
+        for field, texts in self._texts.items():
+            other._text(field)[: self.size] = texts[: self.size]
+        return other
+
+    def missed(self, series: Places, ts: Times) -> None:
+        """Rows of these times are not in the rings."""
+        np.maximum.at(self._since, series, ts + 1)
+
+    def append(self, rows: Rows, series: Places) -> None:
+        """One row for each of these series, newer than its last."""
+        slot = self._slot[series]
+        place = series * self.depth + slot
+        self._since[series] = np.maximum(self._since[series], self._time.reshape(-1)[place] + 1)
+        self._time.reshape(-1)[place] = rows.ts
+        for field, column in rows.fields.items():
+            if field.text:
+                self._text(field)[series] = column
+            else:
+                self._column(field).reshape(-1)[place] = column
+        for field in self._numbers.keys() - rows.fields.keys():
+            self._numbers[field].reshape(-1)[place] = np.nan
+        for field in self._texts.keys() - rows.fields.keys():
+            self._texts[field][series] = None
+        self._slot[series] = (slot + 1) % self.depth
+
+    def amend(self, rows: Rows, series: Places) -> None:
+        """One row for each of these series that goes into its last: present fields win."""
+        place = series * self.depth + (self._slot[series] - 1) % self.depth
+        for field, column in rows.fields.items():
+            if field.text:
+                there = np.flatnonzero(column != None)  # noqa: E711 - elementwise
+                self._text(field)[series[there]] = column[there]
+            else:
+                there = np.flatnonzero(~np.isnan(column))
+                self._column(field).reshape(-1)[place[there]] = column[there]
+
+    def _column(self, field: Field) -> Numbers:
+        if field not in self._numbers:
+            self._numbers[field] = np.full(self._time.shape, np.nan)
+        return self._numbers[field]
+
+    def _text(self, field: Field) -> npt.NDArray[np.object_]:
+        if field not in self._texts:
+            self._texts[field] = np.full(len(self._time), None, np.object_)
+        return self._texts[field]
+
+    def last(self, series: Places) -> dict[Field, npt.NDArray[Any]]:
+        """The values of the last row of these series."""
+        place = series * self.depth + (self._slot[series] - 1) % self.depth
+        numbers = {field: column.reshape(-1)[place] for field, column in self._numbers.items()}
+        return {**numbers, **{field: column[series] for field, column in self._texts.items()}}
+
+    def between(self, series: Places, start_ms: int, end_ms: int, before_ms: int, fields: list[Field]) -> Found | None:
+        """Rows of these series in `[start_ms, end_ms)` and some from `before_ms` on; None: they may not all be here.
+
+        All from `start_ms` on must be here. Of those before, the last that has the field must be, where there is any.
+        """
+        if (self._since[series] > start_ms).any() or any(field.text for field in fields):
+            return None
+        depth = 0
+        while depth < self.depth:
+            depth = min(self.depth, max(_FEW_ROWS, 2 * depth))
+            time, columns = self._newest(series, depth, fields)
+            inside = (time >= before_ms) & (time < end_ms)
+            if (time[:, 0] < start_ms).all() and _has_one_before(time, inside, columns, before_ms, start_ms):
+                return _found(time, inside, columns)
+        unsure = np.flatnonzero(self._since[series] > before_ms)
+        few = [None if column is None else column[unsure] for column in columns]
+        if not _has_one_before(time[unsure], inside[unsure], few, before_ms, start_ms):
+            return None
+        return _found(time, inside, columns)
+
+    def _newest(self, series: Places, rows: int, fields: list[Field]) -> tuple[Times, list[Numbers | None]]:
+        """Times and values (n, rows) of the newest rows of each series, the oldest first."""
+        turned = (self._slot[series][:, None] + np.arange(self.depth - rows, self.depth)) % self.depth
+        turned += series[:, None] * self.depth
+        numbers = [self._numbers.get(field) for field in fields]
+        values = [None if column is None else column.reshape(-1)[turned] for column in numbers]
+        return self._time.reshape(-1)[turned], values
+
+
+def _has_one_before(
+    time: Times, inside: Mask, columns: Sequence[Numbers | None], before_ms: int, start_ms: int
+) -> bool:
+    """Whether every series with values of a field from the start on has one before it too, if any such is wanted."""
+    if before_ms == start_ms:
+        return True
+    early = inside & (time < start_ms)
+    for column in (column for column in columns if column is not None):
+        there = ~np.isnan(column)
+        if (~(early & there).any(1) & (inside & ~early & there).any(1)).any():
+            return False
+    return True
+
+
+def _found(time: Times, inside: Mask, columns: Sequence[Numbers | None]) -> Found:
+    absent = np.full(int(np.count_nonzero(inside)), np.nan)
+    series = np.repeat(np.arange(len(time)), np.count_nonzero(inside, axis=1))
+    return Found(series, time[inside], [absent if column is None else column[inside] for column in columns])
