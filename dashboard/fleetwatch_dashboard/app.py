@@ -76,7 +76,7 @@ def create_app(
         metrics=lambda: prometheus_text(vitals()),
         ready=ready,
         now_ms=now_ms,
-        threads=ThreadPoolExecutor(settings.store_threads, "dashboard"),
+        threads=ThreadPoolExecutor(settings.dashboard_threads, "dashboard"),
         queries=anyio.CapacityLimiter(settings.query_at_once),
     )
     app.state.watchers = anyio.CapacityLimiter(settings.live_watchers)

@@ -241,7 +241,7 @@ async def test_what_the_store_refuses_is_said_in_its_words(rig: Bench) -> None:
 
 
 async def test_an_answer_that_is_too_large_is_refused(tmp_path: Path) -> None:
-    with bench(tmp_path, settings=DashboardSettings(query_points=100)) as rig:
+    with bench(tmp_path, settings=DashboardSettings(query_values=100)) as rig:
         problem = (await ask(rig, {"measurement": "cpu", "fields": ["usage_active"]}, 400)).json()
 
         assert "more than 100" in problem["detail"]
@@ -300,7 +300,7 @@ async def test_a_store_that_hangs_is_given_up_and_the_page_is_not_blocked(tmp_pa
 
 
 async def test_a_store_that_hangs_takes_no_more_threads_than_there_are(tmp_path: Path) -> None:
-    with bench(tmp_path, settings=DashboardSettings(query_timeout=0.2, store_threads=2)) as rig:
+    with bench(tmp_path, settings=DashboardSettings(query_timeout=0.2, dashboard_threads=2)) as rig:
         slow = Slow(rig)
 
         for _ in range(3):

@@ -68,8 +68,8 @@ async def post_query(body: QueryBody, request: Request, found: Found) -> Respons
     finally:
         found.queries.release_on_behalf_of(request)
     values = len(frame) * len(frame.fields)
-    if values > found.settings.query_points:
-        most = found.settings.query_points
+    if values > found.settings.query_values:
+        most = found.settings.query_values
         text = f"the answer has {values} values, more than {most}; ask for a shorter range or a step"
         raise Problem(400, text, field="step", value=body.step)
     if "text/csv" in request.headers.get("accept", ""):
