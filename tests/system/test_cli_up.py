@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fleetwatch_storage.archive import read_archive
 
 from tests.support.conditions import wait_until
+from tests.support.disks import SmallDisk, needs_root
 from tests.support.up import Up, alive, fleetwatch
 
 FIRST_VALUE_CPU_S = 8.0
-"""Of all processes together. On a quiet machine it is under three and the value is there within five seconds; a machine that
-runs other tests at the same time counts more processor seconds for the same work."""
+"""Of all processes together. A quiet machine needs less than half; a busy one counts more for the same work."""
 STOP_S = 10.0
+HOST = socket.gethostname()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def test_the_host_is_listed_by_the_command_line(running: Up) -> None:
     done = fleetwatch("hosts", "--collector", f"127.0.0.1:{running.grpc}")
 
     assert done.returncode == 0
-    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [[socket.gethostname(), "connected"]]
+    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [[HOST, "connected"]]
 
 
 def test_the_process_stores_its_own_measurements_under_its_hosts_name(running: Up) -> None:
@@ -62,7 +67,77 @@ def test_the_process_stores_its_own_measurements_under_its_hosts_name(running: U
 
     rows = wait_until(stored, within_s=30, every_s=0.5, what="a stored row of fleetwatch_collector")
 
-    assert rows[0].split(",")[1:] == [socket.gethostname(), "1.0"]
+    assert rows[0].split(",")[1:] == [HOST, "1.0"]
+
+
+def test_written_lines_are_stored_and_wrong_ones_named_by_number(running: Up) -> None:
+    collector = ("--collector", f"127.0.0.1:{running.grpc}")
+    lines = b"backup,job=a duration=1\nbackup,job=b\n\n# a comment\nbackup,job=c duration=3i,ok=true\nno fields here\n"
+
+    done = fleetwatch("write", *collector, "--format", "json", given=lines)
+    asked = fleetwatch("query", "backup.duration", *collector, "--step", "raw", "--format", "csv")
+
+    said = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert (said["lines"], said["points"]) == (2, 3)
+    assert [one["line"] for one in said["rejected"]] == [2, 6]
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == ["line 2", "line 6"]
+    rows = [line.split(",")[1:] for line in asked.stdout.splitlines()]
+    assert rows == [["host", "job", "duration"], [HOST, "a", "1.0"], [HOST, "c", "3.0"]]
+
+
+def test_right_lines_alone_are_exit_code_0(running: Up) -> None:
+    done = fleetwatch("write", "--collector", f"127.0.0.1:{running.grpc}", given=b"backup,job=d duration=4")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 lines stored (1 values), 0 refused\n", "")
+
+
+def test_a_backup_is_made_while_it_runs(running: Up, tmp_path: Path) -> None:
+    file = tmp_path / "backup.tar"
+
+    done = fleetwatch("backup", "--data-dir", str(running.data_dir), str(file))
+
+    assert (done.returncode, done.stdout) == (0, f"{file}: metadata.sqlite and store.tar\n"), done.stderr
+    assert read_archive(file, tmp_path / "again", lambda done, total: None) == ["metadata.sqlite", "store.tar"]
+
+
+def doctor(running: Up, *options: str) -> tuple[int, dict[str, list[str]]]:
+    """Exit code, and subjects by verdict."""
+    where = (
+        "--data-dir",
+        str(running.data_dir),
+        "--http",
+        f"127.0.0.1:{running.http}",
+        "--grpc",
+        f"127.0.0.1:{running.grpc}",
+    )
+    done = fleetwatch("doctor", *where, "--collector", f"127.0.0.1:{running.grpc}", "--format", "json", *options)
+    found: dict[str, list[str]] = {}
+    for one in json.loads(done.stdout):
+        found.setdefault(one["verdict"], []).append(one["subject"])
+    return done.returncode, found
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_running_fleetwatch(running: Up) -> None:
+    code, found = doctor(running)
+
+    assert code == 0
+    assert "wrong" not in found
+    assert {"settings", "data folder", "permissions", "disk", "pages", "collector", "store"} <= set(found["ok"])
+
+
+def test_the_doctor_says_what_is_wrong(running: Up, tmp_path: Path) -> None:
+    rules, token = tmp_path / "rules.yaml", tmp_path / "token"
+    rules.write_text("version: 1\nrulez: []\n")
+    token.write_text("secret\n")
+    token.chmod(0o644)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, found = doctor(
+            running, "--http", f"127.0.0.1:{taken.getsockname()[1]}", "--rules", str(rules), "--token-file", str(token)
+        )
+
+    assert code == 1
+    assert {"pages", "rules", "secrets"} <= set(found["wrong"])
 
 
 def test_an_agent_that_dies_is_started_again(running: Up) -> None:
@@ -177,13 +252,35 @@ def test_a_read_only_place_is_one_sentence() -> None:
     assert "data_dir = '/proc/fleetwatch'" in said
 
 
-@pytest.mark.parametrize("file", ["metadata.sqlite"])
+@pytest.mark.parametrize("file", ["metadata.sqlite", "store/hot.duckdb"])
 def test_a_corrupt_file_is_one_sentence(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_bytes(b"this is not a database, and never was one\n" * 1000)
 
     said = refusal("--data-dir", str(tmp_path), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
 
     assert file in said
+
+
+def test_a_store_of_a_newer_version_is_one_sentence(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "metadata.sqlite")) as database:
+        database.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        database.execute("INSERT INTO alembic_version VALUES ('9999')")
+        database.commit()
+
+    said = refusal("--data-dir", str(tmp_path), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+
+    assert "written by a newer fleetwatch" in said
+
+
+@needs_root
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    with SmallDisk(tmp_path, mebibytes=2) as disk:
+        disk.fill()
+
+        said = refusal("--data-dir", str(disk.path), "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+
+    assert "the disk is full" in said
 
 
 def test_an_unknown_setting_is_one_sentence(tmp_path: Path) -> None:

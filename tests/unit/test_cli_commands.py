@@ -15,7 +15,7 @@ HEAVY = ("numpy", "duckdb", "sqlalchemy", "grpc", "fastapi", "rich", "structlog"
 RULES = """\
 version: 1
 rules:
-  - name: Processor busy
+  - name: ProcessorBusy
     metric: cpu.usage_active
     above: 95
     for: 10m
@@ -116,7 +116,7 @@ def test_a_good_rule_file_is_exit_code_0(tmp_path: Path, capsys: pytest.CaptureF
 
     code = run(["rules", "check", str(file)])
 
-    assert capsys.readouterr().out == f"{file}: 1 rules and 0 receivers, no problems\n"
+    assert capsys.readouterr().out == f"{file}: 1 rule and 0 receivers, no problems\n"
     assert code == 0
 
 

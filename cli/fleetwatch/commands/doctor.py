@@ -65,7 +65,6 @@ def _checks(where: Source) -> Iterator[Finding]:
     from fleetwatch_alerting.settings import AlertingSettings
     from fleetwatch_collector.settings import CollectorSettings
     from fleetwatch_dashboard.settings import DashboardSettings
-    from fleetwatch_storage.remote import RemoteStore, remote_options
 
     from fleetwatch.doctor import clock, collector, disk, local, ports
     from fleetwatch.reader import remote_settings
@@ -78,11 +77,7 @@ def _checks(where: Source) -> Iterator[Finding]:
     yield from local.check_secret("collector_token_file", remote.collector_token_file)
     yield from local.check_rules(where.read(AlertingSettings).rules)
     yield from ports.check_pages(where.read(DashboardSettings).http)
-    reader = RemoteStore(remote.collector, remote_options(remote))
-    try:
-        yield from collector.check_collector(reader, remote.collector, listens.grpc)
-    finally:
-        reader.close()
+    yield from collector.check(remote, listens.grpc)
 
 
 def _print(finding: Finding) -> None:

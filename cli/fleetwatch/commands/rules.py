@@ -42,8 +42,12 @@ def check_command(context: click.Context, file: Path, output: str) -> None:
 
 def _verdict(file: Path, problems: int) -> str:
     if problems:
-        return f"{file}: {problems} problem{'s' if problems > 1 else ''}"
+        return f"{file}: {_counted(problems, 'problem')}"
     from fleetwatch_alerting.rules import load
 
     found = load(file)
-    return f"{file}: {len(found.rules)} rules and {len(found.receivers)} receivers, no problems"
+    return f"{file}: {_counted(len(found.rules), 'rule')} and {_counted(len(found.receivers), 'receiver')}, no problems"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from fleetwatch_proto.settings import ConfigError
 from fleetwatch_storage.errors import StorageError
 
 from fleetwatch.doctor import ports
@@ -14,11 +15,27 @@ from fleetwatch.doctor.findings import Finding, note, ok, wrong
 
 if TYPE_CHECKING:
     from fleetwatch_storage.hosts import Host
+    from fleetwatch_storage.settings import StoreSettings
     from fleetwatch_storage.store import Health, StoreReader
 
 SILENT_INTERVALS = 6
 UNREACHED = "remote"
 """The engine of a remote store that could not ask its collector; an answer names the collector's engine."""
+
+
+def check(settings: StoreSettings, listens_at: str) -> Iterator[Finding]:
+    """Asks the collector of these settings; `listens_at` is where one of this machine would listen."""
+    from fleetwatch_storage.remote import RemoteStore, remote_options
+
+    try:
+        reader = RemoteStore(settings.collector, remote_options(settings))
+    except ConfigError as error:
+        yield wrong("collector", f"cannot be asked: {error}")
+        return
+    try:
+        yield from check_collector(reader, settings.collector, listens_at)
+    finally:
+        reader.close()
 
 
 def check_collector(reader: StoreReader, address: str, listens_at: str) -> Iterator[Finding]:

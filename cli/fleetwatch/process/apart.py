@@ -8,11 +8,12 @@ from collections.abc import Callable
 from fleetwatch.process import vitals
 from fleetwatch.process.addresses import reach, shown
 from fleetwatch.process.foundation import Foundation, foundation
+from fleetwatch.process.jobs import control_server
 from fleetwatch.process.parts import Parts
 from fleetwatch.process.stopping import stop_signals
 from fleetwatch.settings import ProcessSettings, Source
 
-STOP_S = 6.0
+STOP_S, CONTROL_STOP_S = 6.0, 0.2
 """Of the ten seconds a stop may take; the store gets what is left."""
 Announce = Callable[[str], None]
 
@@ -42,6 +43,7 @@ async def run_collector(source: Source, announce: Announce) -> None:
             }
             metrics = functools.partial(vitals.prometheus, figures)
             parts.serve_machines(process.machine_http, metrics, functools.partial(readiness, base))
+            await parts.start("control", control_server(base), CONTROL_STOP_S)
             await parts.start("collector", collector, STOP_S)
             write = parts.importer(reach(listens.grpc, collector.port), listens.token_file)
             parts.write_vitals(figures, write, process.vitals_interval)

@@ -18,12 +18,13 @@ from fleetwatch_dashboard.settings import DashboardSettings
 from fleetwatch.process import vitals
 from fleetwatch.process.addresses import reach, shown
 from fleetwatch.process.foundation import Foundation, foundation
+from fleetwatch.process.jobs import control_server
 from fleetwatch.process.local_agent import LocalAgent, agent_arguments
 from fleetwatch.process.parts import Parts
 from fleetwatch.process.stopping import stop_signals
 from fleetwatch.settings import ProcessSettings, Source
 
-AGENT_STOP_S, COLLECTOR_STOP_S, ALERTING_STOP_S, DASHBOARD_STOP_S = 2.5, 3.0, 1.5, 1.5
+AGENT_STOP_S, COLLECTOR_STOP_S, ALERTING_STOP_S, DASHBOARD_STOP_S, CONTROL_STOP_S = 2.5, 3.0, 1.5, 1.5, 0.2
 """Of the ten seconds a stop may take; the store gets what is left."""
 
 
@@ -64,6 +65,7 @@ async def _start(source: Source, base: Foundation, parts: Parts, agent_log_level
     }
     app = create_app(shows, base.store, collector.live, base.database, vitals=functools.partial(vitals.read, figures))
     server = DashboardServer(app, shows)
+    await parts.start("control", control_server(base), CONTROL_STOP_S)
     await parts.start("dashboard", server, DASHBOARD_STOP_S)
     await parts.start("alerting", manager, ALERTING_STOP_S)
     await parts.start("collector", collector, COLLECTOR_STOP_S)
