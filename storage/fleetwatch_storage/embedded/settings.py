@@ -34,7 +34,7 @@ class EmbeddedSettings:
         30.0, "how often sealing, roll-ups and retention are looked after; 0: only when asked", "duration"
     )
     seal_share: float = setting(0.5, "share of one processor that sealing may use")
-    max_fields: int = setting(512, "most fields of a measurement; rows with one more are refused")
-    max_measurements: int = setting(4096, "most measurements; rows of one more are refused")
-    max_series: int = setting(2_000_000, "most series of a measurement; rows of one more are refused")
+    store_max_fields: int = setting(512, "most fields of a measurement; rows with one more are refused")
+    store_max_measurements: int = setting(4096, "most measurements; rows of one more are refused")
+    store_max_series: int = setting(2_000_000, "most series of a measurement; rows of one more are refused")
     max_answer_rows: int = setting(20_000_000, "a query with a larger answer is refused")

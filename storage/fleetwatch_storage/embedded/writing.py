@@ -75,7 +75,7 @@ class Write:
         return _Block(self._state.names.measurements[name], rows, series)
 
     def _measurement(self, frame: Frame) -> Measurement | None:
-        names, most = self._state.names, self._settings.max_measurements
+        names, most = self._state.names, self._settings.store_max_measurements
         if frame.measurement in names.measurements or len(names.by_id) < most:
             return names.measurement(frame.measurement)
         self._refused.add(frame, np.ones(len(frame), np.bool_), f"this measurement is one more than the {most} allowed")
@@ -83,7 +83,7 @@ class Write:
 
     def _rows(self, frame: Frame, measurement: Measurement) -> tuple[Rows, Places]:
         names = self._state.names
-        frame = acceptable(frame, measurement.fields, self._settings.max_fields, self._refused)
+        frame = acceptable(frame, measurement.fields, self._settings.store_max_fields, self._refused)
         rows = Rows(
             frame.time,
             names.host_codes(frame.hosts)[frame.host],
@@ -96,7 +96,7 @@ class Write:
         series = self._numbered(rows, measurement)
         if len(series) and series.min() < 0:
             self._refused.add(
-                frame, series < 0, f"this series is one more than the {self._settings.max_series} allowed"
+                frame, series < 0, f"this series is one more than the {self._settings.store_max_series} allowed"
             )
             return rows.take(series >= 0), series[series >= 0]
         return rows, series
@@ -106,7 +106,7 @@ class Write:
         table = self._state.series.setdefault(measurement.id, SeriesTable())
         series = table.find(rows.keys)
         if len(series) and series.min() < 0:
-            room = max(0, self._settings.max_series - len(table.known))
+            room = max(0, self._settings.store_max_series - len(table.known))
             host, inst = table.unknown(rows)
             table.add(host[:room], inst[:room])
             self._new_series.append((measurement, host[:room], inst[:room]))
