@@ -140,7 +140,7 @@ class World:
         self.folder, self.now_s = folder, -1.0
         self.store = SimulatedStore()
         self.receivers: dict[str, Delivered] = {}
-        self.engine = open_database(sqlite_url(folder))
+        self.engine = _hurried(folder)
         self.alive: dict[str, Curve] = {}
         self._seed, self._lag_ms, self._jump_ms = seed, lag_ms, 0
         self._rules, self._send_at_ms = rules, 0
@@ -158,7 +158,7 @@ class World:
         """The process dies with all it has in memory."""
         self.engine.dispose()
         if then_start:
-            self.engine = open_database(sqlite_url(self.folder))
+            self.engine = _hurried(self.folder)
             self.start()
 
     def use(self, rules: str) -> None:
@@ -264,6 +264,14 @@ class World:
         """All rows of a table."""
         with self.engine.connect() as connection:
             return list(connection.execute(sa.select(table)).mappings())
+
+
+def _hurried(folder: Path) -> sa.Engine:
+    """The metadata database without waiting for the disk: processes die in these worlds, machines do not."""
+    engine = open_database(sqlite_url(folder))
+    sa.event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+    engine.dispose()
+    return engine
 
 
 def steps(*parts: tuple[float, float | None]) -> Curve:
