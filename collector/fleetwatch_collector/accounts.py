@@ -8,13 +8,14 @@ import numpy as np
 from fleetwatch_proto.v1.ingest_pb2 import Nack
 
 from fleetwatch_collector.completeness import Spool
-from fleetwatch_collector.errors import Refused
+from fleetwatch_collector.errors import CallRefused, Refused, Why
 from fleetwatch_collector.layout import Plan
 from fleetwatch_collector.limits import Allowance
 from fleetwatch_collector.settings import CollectorSettings
 
 MOST_PLANS = 8
 MOST_SPOOLS = 4
+MOST_WATERMARKS = 100_000
 FORGET_AFTER_S = 3600.0
 
 MESSAGE_POINTS = 10
@@ -33,7 +34,7 @@ class Account:
         self.series = Allowance(per_minute / 60, per_minute, now_s)
         self.plans: dict[int, Plan] = {}  # the longest unused first
         self.spools: dict[str, Spool] = {}
-        self.idle_since_s: float | None = None
+        self.idle_since_s: float | None = now_s
         self.said_goodbye = False
 
     def admit(self, plan: Plan, now_s: float) -> None:
@@ -70,8 +71,23 @@ class Accounts:
         """The account of an agent."""
         account = self._accounts.get(agent_id)
         if account is None:
+            self._make_room()
             account = self._accounts[agent_id] = Account(agent_id, self._settings, now_s)
         return account
+
+    def _make_room(self) -> None:
+        """Forgets an agent that is not here when there are too many.
+
+        Raises:
+            CallRefused: all of them are here.
+        """
+        if len(self._accounts) < self._settings.max_hosts:
+            return
+        idle = next((one for one in self._accounts.values() if one.idle_since_s is not None), None)
+        if idle is None:
+            detail = f"{self._settings.max_hosts} agents are known, no more are taken: raise max_hosts"
+            raise CallRefused(Why.EXHAUSTED, detail)
+        self._forget(idle)
 
     def spool(self, account: Account, spool_id: str, first_unacked: int, next_seq: int) -> Spool:
         """The sequence of a spool: as it was left, as it was kept, or new."""
@@ -99,8 +115,13 @@ class Accounts:
 
     def forget_idle(self, now_s: float) -> None:
         """Drops what was not used for an hour; the watermarks of these agents stay."""
-        for agent_id, account in list(self._accounts.items()):
+        for account in list(self._accounts.values()):
             if account.idle_since_s is not None and now_s - account.idle_since_s > FORGET_AFTER_S:
-                marks = {(agent_id, spool_id): spool.up_to for spool_id, spool in account.spools.items()}
-                self._watermarks.update(marks)
-                del self._accounts[agent_id]
+                self._forget(account)
+
+    def _forget(self, account: Account) -> None:
+        for spool_id, spool in account.spools.items():
+            self._watermarks[account.agent_id, spool_id] = spool.up_to
+        del self._accounts[account.agent_id]
+        while len(self._watermarks) > MOST_WATERMARKS:
+            del self._watermarks[next(iter(self._watermarks))]

@@ -19,6 +19,8 @@ from fleetwatch_storage.store import Store
 from fleetwatch_collector import acknowledging
 from fleetwatch_collector.arrivals import Arrival, Rows, Source
 from fleetwatch_collector.assemble import frames_of
+from fleetwatch_collector.clock import now_ms
+from fleetwatch_collector.errors import unforeseen
 from fleetwatch_collector.metrics import Tally
 from fleetwatch_collector.processes import process_frame
 from fleetwatch_collector.quarantine import Quarantine
@@ -27,6 +29,7 @@ from fleetwatch_collector.settings import CollectorSettings
 T = TypeVar("T")
 
 _FIRST_PAUSE_S = 0.5
+_LONGEST_ASKED_S = 3600.0
 
 _log = structlog.get_logger()
 
@@ -44,10 +47,25 @@ class Portion:
         """All batches of it."""
         return [arrival for one in self.rows for arrival in one.arrivals]
 
+    def refuse(self) -> None:
+        """Asks for all of it again, later."""
+        for arrival in self.arrivals:
+            arrival.source.refuse(arrival, unforeseen())
+
     def frames(self) -> list[Frame]:
         """Its frames; work for the commit thread."""
         tables = process_frame([arrival for arrival in self.arrivals if not arrival.in_future])
         return frames_of(self.rows) + ([] if tables is None else [tables])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Names:
+    """The batches of a commit by host and sequence number: their ids in the log, spelled only when it is written."""
+
+    arrivals: Sequence[Arrival]
+
+    def __repr__(self) -> str:
+        return " ".join(f"{arrival.host}/{arrival.seq}" for arrival in self.arrivals)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +77,7 @@ class _Submitted:
 def pause_s(attempt: int, rng: random.Random, longest_s: float, retry_after_s: float | None) -> float:
     """How long to wait before attempt `attempt` + 1: full jitter, never sooner than the store asked for."""
     jitter = rng.uniform(0.0, min(longest_s, _FIRST_PAUSE_S * 2.0 ** min(attempt, 16)))
-    return max(jitter, min(retry_after_s or 0.0, longest_s))
+    return max(jitter, min(retry_after_s or 0.0, _LONGEST_ASKED_S))
 
 
 class Batcher:
@@ -154,7 +172,12 @@ class Batcher:
         return portion
 
     async def _commit_portion(self, portion: Portion) -> None:
-        frames = await self._in_thread(portion.frames)
+        try:
+            frames = await self._in_thread(portion.frames)
+        except Exception:  # noqa: BLE001 - one batch that nobody foresaw must not stop all others
+            _log.exception("rows cannot be put together; their agents are asked to send them again")
+            portion.refuse()
+            return
         self._unacknowledged += 1
         self._all_acknowledged.clear()
 
@@ -185,14 +208,15 @@ class Batcher:
         if not self._unacknowledged:
             self._all_acknowledged.set()
         sources: dict[Source, None] = {}
-        for arrival in portion.arrivals:
+        arrivals = portion.arrivals
+        for arrival in arrivals:
             arrival.source.settle(arrival)
             sources[arrival.source] = None
         for source in sources:
             source.tell()
-        self._tally.batches += len(portion.arrivals)
+        self._tally.batches += len(arrivals)
         self._tally.points += sum(one.points for one in portion.rows)
-        _log.debug("committed", commit=self._tally.commits, batches=len(portion.arrivals), frames=len(frames))
+        _log.debug("committed", commit=self._tally.commits, batches=_Names(arrivals), frames=len(frames))
 
     async def _write(self, frames: Sequence[Frame]) -> WriteRejected | None:
         """Writes until the store has it; what the store refused for good, or None."""
@@ -231,7 +255,7 @@ class Batcher:
         self.trouble = what
 
     async def _set_aside(self, rows: list[RejectedRow], count: int) -> None:
-        await self._in_thread(lambda: self._quarantine.keep(rows))
+        await self._in_thread(lambda: self._quarantine.keep(rows, now_ms()))
         self._tally.quarantined_lines += count
         self._told(rows[0].reason if rows else "unknown", count)
 

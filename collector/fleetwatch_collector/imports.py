@@ -11,15 +11,15 @@ from fleetwatch_proto.v1.import_pb2 import WriteChunk, WriteReply
 from fleetwatch_storage.lineprotocol.parse import PRECISIONS
 
 from fleetwatch_collector.batcher import Batcher
+from fleetwatch_collector.clock import now_ms
 from fleetwatch_collector.errors import CallRefused, Why
 from fleetwatch_collector.identity import CALLER, Identity
-from fleetwatch_collector.ingest import now_ms
 from fleetwatch_collector.limits import Budget
-from fleetwatch_collector.lines import Import, LinePieces, WriterSeries
+from fleetwatch_collector.lines import Import, LinePieces
 from fleetwatch_collector.metrics import Tally
 from fleetwatch_collector.settings import CollectorSettings
+from fleetwatch_collector.writers import Writers
 
-_MOST_WRITERS = 1000
 _BYTES_IN_FRAMES = 4
 """What a byte of text becomes, about, as frames: counted against the budget."""
 
@@ -29,7 +29,7 @@ class ImportService:
 
     def __init__(self, settings: CollectorSettings, batcher: Batcher, budget: Budget, tally: Tally) -> None:
         self._settings, self._batcher, self._budget, self._tally = settings, batcher, budget, tally
-        self._writers: dict[tuple[str, str], WriterSeries] = {}
+        self._writers = Writers(settings)
 
     async def write(self, chunks: AsyncIterator[WriteChunk], _context: Any) -> WriteReply:
         """Stores the lines of all chunks."""
@@ -50,15 +50,8 @@ class ImportService:
     def _begin(self, caller: Identity, precision: str) -> Import:
         if precision and precision not in PRECISIONS:
             raise CallRefused(Why.INVALID, f"precision is one of {', '.join(PRECISIONS)}, not {precision[:16]!r}")
-        return Import(caller.host, precision or "ns", self._series(caller), self._settings)
-
-    def _series(self, caller: Identity) -> WriterSeries:
-        key = caller.address, caller.host
-        series = self._writers.pop(key, None) or WriterSeries(self._settings, time.monotonic())
-        self._writers[key] = series
-        if len(self._writers) > _MOST_WRITERS:
-            del self._writers[next(iter(self._writers))]
-        return series
+        series = self._writers.of((caller.address, caller.host), time.monotonic())
+        return Import(caller.host, precision or "ns", series, self._settings)
 
     async def _store(self, writing: Import, text: bytes) -> None:
         if not text:

@@ -13,6 +13,7 @@ import structlog
 from fleetwatch_proto.v1.ingest_pb2 import AgentMessage, Hello
 from google.protobuf.message import DecodeError
 
+from fleetwatch_collector.clock import now_ms
 from fleetwatch_collector.errors import CallRefused, Why
 from fleetwatch_collector.identity import CALLER
 from fleetwatch_collector.session import Parts, Session
@@ -135,8 +136,3 @@ class _Caller:
             pass  # the call has ended; its reader notices
         finally:
             self._writer = None
-
-
-def now_ms() -> int:
-    """Unix milliseconds."""
-    return time.time_ns() // 1_000_000

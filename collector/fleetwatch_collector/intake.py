@@ -7,15 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import structlog
 from fleetwatch_proto.v1.ingest_pb2 import BITMAP_F64, Nack
 from fleetwatch_storage.frames import Numbers, Times
 
 from fleetwatch_collector import decode
 from fleetwatch_collector.arrivals import Arrival, Rows, Source
-from fleetwatch_collector.errors import Refused
+from fleetwatch_collector.errors import Refused, unforeseen
 from fleetwatch_collector.layout import Layout
 
 TURN_S = 0.02
+
+_log = structlog.get_logger()
 
 _Spot = tuple[Source, int, int]
 _Shape = tuple[Layout, int, int]
@@ -42,7 +45,16 @@ class Intake:
             self._timer = None
         waiting, self._waiting = self._waiting, []
         if waiting:
-            self._decoded(decode_arrivals(waiting))
+            self._decoded(self._decode(waiting))
+
+    def _decode(self, waiting: list[Arrival]) -> list[Rows]:
+        try:
+            return decode_arrivals(waiting)
+        except Exception:  # noqa: BLE001 - one batch that nobody foresaw must not stop all others
+            _log.exception("batches cannot be decoded; their agents are asked to send them again")
+            for arrival in waiting:
+                arrival.source.refuse(arrival, unforeseen())
+            return []
 
 
 def decode_arrivals(arrivals: Sequence[Arrival]) -> list[Rows]:

@@ -30,12 +30,14 @@ STATUS = {
     Why.EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Why.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Why.REPLACED: grpc.StatusCode.ABORTED,
+    Why.GONE: grpc.StatusCode.CANCELLED,
     Why.TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
 OPEN_SERVICES = ("/grpc.health.v1.Health/",)
 """Methods that tell nothing about anybody: probes of load balancers call them without an identity."""
 
+_EXPECTED = frozenset({Why.GONE, Why.REPLACED})
 _STREAM_OF_AGENT = "/fleetwatch.v1.Ingest/Stream"
 
 _log = structlog.get_logger()
@@ -114,6 +116,8 @@ class Passage:
     def _identify(self) -> None:
         if self._method.startswith(OPEN_SERVICES):
             return
+        if not self._address:
+            raise CallRefused(Why.GONE, "the caller went away before its turn came")
         metadata = list(self._context.invocation_metadata() or ())
         CALLER.set(identify(self._context.peer(), metadata, self._door.token))
         self._door.count_in(self._address)
@@ -125,7 +129,8 @@ def _ending(error: BaseException | None) -> str:
     if error is None:
         return "ok"
     if isinstance(error, CallRefused):
-        _log.warning("call refused", why=error.why.value, detail=error.detail)
+        level = _log.debug if error.why in _EXPECTED else _log.warning
+        level("call refused", why=error.why.value, detail=error.detail)
         return error.why.value
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return "cancelled"

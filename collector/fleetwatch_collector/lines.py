@@ -9,18 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from fleetwatch_proto.v1.import_pb2 import RejectedLine, WriteReply
 from fleetwatch_storage.errors import WriteRejected
-from fleetwatch_storage.frames import Frame, TagSet
+from fleetwatch_storage.frames import Frame
 from fleetwatch_storage.lineprotocol.limits import LineLimits
 from fleetwatch_storage.lineprotocol.parse import Parsed, parse
 
-from fleetwatch_collector.limits import Allowance
-from fleetwatch_collector.names import host_problem
 from fleetwatch_collector.settings import CollectorSettings
+from fleetwatch_collector.writers import Key, WriterSeries
 
 LIMITS = LineLimits()
-
-Key = tuple[str, str, TagSet]
-"""Measurement, host, tags: a series."""
 
 Judge = Callable[[Key, int], str]
 """Why a row (its series, its time in unix milliseconds) is not stored; empty when it is."""
@@ -50,34 +46,6 @@ class LinePieces:
         """The last line, when it has no line break."""
         tail, self._tail = self._tail, b""
         return tail
-
-
-class WriterSeries:
-    """The series one writer has made: a bounded number, at a bounded rate."""
-
-    def __init__(self, settings: CollectorSettings, now_s: float) -> None:
-        per_minute = settings.import_series_per_minute
-        self._per_minute = per_minute
-        self._most = settings.import_series
-        self._new = Allowance(per_minute / 60, per_minute, now_s)
-        self._known: set[int] = set()
-        self.used_s = now_s
-
-    def refusal(self, key: Key, now_s: float) -> str:
-        """Why a series is not taken; empty when it is, and is known from then on."""
-        self.used_s = now_s
-        name = hash(key)
-        if name in self._known:
-            return ""
-        if problem := host_problem(key[1]):
-            return problem
-        if len(self._known) >= self._most:
-            return f"it would be a new series; one writer may have {self._most}: use fewer different tag values"
-        if self._new.wait_s(now_s) > 0 or self._new.level < 1:
-            return f"it would be a new series; one writer may add {self._per_minute} a minute: send it later"
-        self._new.spend(1, now_s)
-        self._known.add(name)
-        return ""
 
 
 @dataclass(slots=True)

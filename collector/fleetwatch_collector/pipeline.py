@@ -8,8 +8,8 @@ import numpy as np
 
 from fleetwatch_collector.arrivals import Rows
 from fleetwatch_collector.batcher import Batcher
+from fleetwatch_collector.clock import now_ms
 from fleetwatch_collector.future import take_out
-from fleetwatch_collector.ingest import now_ms
 from fleetwatch_collector.live import Hub
 from fleetwatch_collector.metrics import Tally
 from fleetwatch_collector.presence import Presence

@@ -13,6 +13,7 @@ from fleetwatch_storage.metadata.hosts import HostDirectory
 
 from fleetwatch_collector.accounts import Account
 from fleetwatch_collector.completeness import Counts
+from fleetwatch_collector.errors import CallRefused, Why
 from fleetwatch_collector.events import Events
 from fleetwatch_collector.identity import Identity
 from fleetwatch_collector.names import printable
@@ -44,8 +45,10 @@ class Visitor(Protocol):
 class Presence:
     """Turns what sessions hear into host records and events. Event loop's thread only."""
 
-    def __init__(self, directory: HostDirectory, events: Events) -> None:
+    def __init__(self, directory: HostDirectory, events: Events, most_hosts: int) -> None:
         self._directory = directory
+        self._hosts = len(directory.list())
+        self._most_hosts = most_hosts
         self._events = events
         self._heard: set[Visitor] = set()
         self._logged: set[tuple[str, str]] = set()
@@ -57,8 +60,12 @@ class Presence:
                 self._directory.put(replace(host, connected=False))
 
     def came(self, session: Visitor, hello: Hello, now_ms: int) -> None:
-        """A stream was taken."""
-        known = self._directory.get(session.host)
+        """A stream is taken.
+
+        Raises:
+            CallRefused: the host is new and there are too many.
+        """
+        known = self._known(session.host)
         facts = _facts(hello)
         self._tell_start(session, known, facts, now_ms)
         session.clock_offset_ms = float(hello.wall_ms - now_ms)
@@ -144,6 +151,14 @@ class Presence:
         """An agent sends faster than allowed; said once for each."""
         if self._first_time("slow", session.host):
             _log.warning("agent sends faster than allowed and is read slower", host=session.host)
+
+    def _known(self, name: str) -> Host | None:
+        known = self._directory.get(name)
+        if known is None:
+            if self._hosts >= self._most_hosts:
+                raise CallRefused(Why.EXHAUSTED, f"{self._hosts} hosts are known, no more are taken: raise max_hosts")
+            self._hosts += 1
+        return known
 
     def _first_time(self, what: str, host: str) -> bool:
         new = (what, host) not in self._logged and len(self._logged) < _MOST_LOGGED

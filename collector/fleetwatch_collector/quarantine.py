@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,9 +32,8 @@ class Quarantine:
         self._half = max_bytes // 2
         self._failing = False
 
-    def keep(self, rows: Sequence[RejectedRow], now_ms: int | None = None) -> None:
+    def keep(self, rows: Sequence[RejectedRow], at_ms: int) -> None:
         """Appends rows and waits for the disk."""
-        at_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         text = "".join(_line(row, at_ms) for row in rows[:_MOST_ROWS])
         try:
             self._append(text.encode())

@@ -16,10 +16,11 @@ from prometheus_client import CollectorRegistry
 
 from fleetwatch_collector.accounts import Accounts
 from fleetwatch_collector.batcher import Batcher
+from fleetwatch_collector.clock import now_ms
 from fleetwatch_collector.errors import CallRefused, Why
 from fleetwatch_collector.events import Events
 from fleetwatch_collector.imports import ImportService
-from fleetwatch_collector.ingest import Ingest, now_ms
+from fleetwatch_collector.ingest import Ingest
 from fleetwatch_collector.intake import Intake
 from fleetwatch_collector.layout import Plans
 from fleetwatch_collector.limits import Budget
@@ -65,7 +66,7 @@ class Collector:
         self._budget = Budget(settings.byte_budget)
         self.live = Hub(settings.watch_queue, self._tally)
         self._events = Events(self._tally)
-        self._presence = Presence(directory, self._events)
+        self._presence = Presence(directory, self._events, settings.max_hosts)
         self._accounts = Accounts(settings, directory.watermarks())
         self._sessions = Sessions(self._accounts, settings.max_future * 1000)
         self._batcher = self._make_batcher()

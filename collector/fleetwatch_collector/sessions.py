@@ -73,11 +73,11 @@ class Sessions:
         check_hello(identity, hello)
         self._make_way(identity, hello, parts, now_ms, now_s)
         account = self._accounts.find_or_make(identity.agent_id, now_s)
-        account.idle_since_s = None
         spool = self._accounts.spool(account, hello.spool_id, hello.first_unacked, hello.next_seq)
         session = Session(identity, hello, account, spool, parts, stream.wake)
         session.heard_s = now_s
         parts.presence.came(session, hello, now_ms)
+        account.idle_since_s = None
         self._by_agent[identity.agent_id] = session, stream
         self._by_host[identity.host] = session
         self._ahead += session.clock_offset_ms > self._max_future_ms

@@ -36,6 +36,7 @@ class CollectorSettings:
     window_bytes: int = setting(4 * _MiB, "unacknowledged decoded bytes of one agent; reading stops above it", "bytes")
     max_message: int = setting(1 * _MiB, "largest message taken", "bytes")
     max_inflated: int = setting(4 * _MiB, "largest batch after decoding", "bytes")
+    max_hosts: int = setting(20_000, "hosts and agents known; no new ones are taken beyond")
     max_series: int = setting(5_000, "series of one agent")
     max_measurements: int = setting(64, "measurements of one agent")
     max_fields: int = setting(512, "fields of one measurement")

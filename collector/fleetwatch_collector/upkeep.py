@@ -9,8 +9,8 @@ import structlog
 from fleetwatch_storage.metadata.hosts import Event, HostDirectory
 
 from fleetwatch_collector.accounts import Accounts
+from fleetwatch_collector.clock import now_ms
 from fleetwatch_collector.events import Events
-from fleetwatch_collector.ingest import now_ms
 from fleetwatch_collector.presence import Presence
 
 _REFRESH_S = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -734,3 +735,36 @@ async def test_stopping_keeps_to_its_time_when_the_store_hangs_and_acknowledges_
 
     assert took < 4
     assert not [message for message in agent.inbox if message.WhichOneof("message") == "ack"]
+
+
+@pytest.mark.parametrize("broken", ["intake.decode_arrivals", "batcher.frames_of"])
+async def test_an_error_of_ours_is_answered_with_a_request_to_send_again(
+    collector: Running, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    agent = collector.client()
+    module, name = broken.split(".")
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    await agent.begin(MEM)
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.import_module(f"fleetwatch_collector.{module}"), name, fail)
+        await agent.send(batch=batch(1, MEM))
+        nack = await agent.nack()
+    held = collector.collector.vitals()["pending_bytes"]
+    await agent.send(batch=batch(1, MEM))
+    await agent.acked(1)
+
+    assert (nack.code, nack.seq, held) == (Codes.RETRY, 1, 0)
+
+
+async def test_hosts_beyond_the_limit_are_refused_in_words_and_known_ones_are_not(tmp_path: Path) -> None:
+    async with running(tmp_path, max_hosts=2) as collector:
+        first, second, third = (collector.client(f"agent-{n}", f"web{n}") for n in range(3))
+        await first.connect()
+        await second.connect()
+
+        with pytest.raises(StreamEnded, match="raise max_hosts"):
+            await third.connect()
+        await first.connect()

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 from fleetwatch_collector.accounts import Account, Accounts
 from fleetwatch_collector.arrivals import Rows
+from fleetwatch_collector.batcher import pause_s
 from fleetwatch_collector.errors import CallRefused, Refused, Why
 from fleetwatch_collector.events import MOST_PER_HOST_AND_MINUTE, Events
 from fleetwatch_collector.identity import How, Identity, identify
 from fleetwatch_collector.intake import Intake
+from fleetwatch_collector.interceptors import Doorkeeper
 from fleetwatch_collector.layout import Plans
 from fleetwatch_collector.limits import Allowance, Budget
 from fleetwatch_collector.lines import LinePieces
-from fleetwatch_collector.metrics import Tally
+from fleetwatch_collector.metrics import CallMetrics, Tally
 from fleetwatch_collector.outbox import MOST_NACKS
 from fleetwatch_collector.presence import Presence
 from fleetwatch_collector.quarantine import Quarantine
@@ -31,6 +33,7 @@ from fleetwatch_proto.v1 import ingest_pb2 as wire
 from fleetwatch_storage.errors import RejectedRow
 from fleetwatch_storage.metadata.database import open_database, sqlite_url
 from fleetwatch_storage.metadata.hosts import HostDirectory
+from prometheus_client import CollectorRegistry
 
 from tests.support.stream_client import batch, now_ms, schema, series
 
@@ -46,7 +49,7 @@ class Bench:
         self.intake = Intake(self.rows.extend)
         self.tally = Tally()
         directory = HostDirectory(open_database(sqlite_url(folder)))
-        self.presence = Presence(directory, Events(self.tally))
+        self.presence = Presence(directory, Events(self.tally), 100)
         accounts = Accounts(self.settings, {})
         self.parts = Parts(
             settings=self.settings,
@@ -301,7 +304,7 @@ def test_the_quarantine_keeps_the_newest_rows_within_its_size(tmp_path: Path) ->
     quarantine = Quarantine(tmp_path / "new folder", 4_000)
 
     for number in range(200):
-        quarantine.keep([RejectedRow("mem", f"mem x={number}", "no room")], now_ms=number)
+        quarantine.keep([RejectedRow("mem", f"mem x={number}", "no room")], number)
 
     files = sorted((tmp_path / "new folder").iterdir())
     assert [file.name for file in files] == ["quarantine.jsonl", "quarantine.older.jsonl"]
@@ -313,7 +316,7 @@ def test_the_quarantine_keeps_the_newest_rows_within_its_size(tmp_path: Path) ->
 def test_a_quarantine_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    Quarantine(tmp_path / "file" / "folder", 4_000).keep([RejectedRow("mem", "mem x=1", "no")])
+    Quarantine(tmp_path / "file" / "folder", 4_000).keep([RejectedRow("mem", "mem x=1", "no")], 0)
 
     assert (tmp_path / "file").read_text() == ""
 
@@ -325,3 +328,39 @@ def test_chunks_are_cut_into_whole_lines() -> None:
     texts += [pieces.add(b"z" * 30 + b"\nend"), pieces.end(), pieces.end()]
 
     assert texts == [b"a\n", b"", b"bc\nd\n", b"", b"", b"xxxxxxxxyyy\n", b"end", b""]
+
+
+def test_pauses_jitter_fully_grow_to_a_limit_and_honour_what_the_store_asks() -> None:
+    rng = random.Random(3)
+
+    first = [pause_s(0, rng, 30.0, None) for _ in range(200)]
+    late = [pause_s(20, rng, 30.0, None) for _ in range(200)]
+    asked = [pause_s(0, rng, 30.0, 90.0), pause_s(0, rng, 30.0, 1e9)]
+
+    assert 0 <= min(first) < 0.1 < 0.4 < max(first) <= 0.5
+    assert 0 <= min(late) < 3 < 27 < max(late) <= 30
+    assert asked == [90.0, 3600.0]
+
+
+def test_calls_from_one_address_are_bounded_but_for_this_machine() -> None:
+    door = Doorkeeper(CallMetrics(CollectorRegistry()), None, calls_per_address=2)
+
+    for address_ in ("10.0.0.9", "10.0.0.9", "127.0.0.1", "127.0.0.1", "127.0.0.1"):
+        door.count_in(address_)
+    with pytest.raises(CallRefused, match="no more are taken"):
+        door.count_in("10.0.0.9")
+    door.count_out("10.0.0.9")
+    door.count_in("10.0.0.9")
+
+
+def test_accounts_are_bounded_and_the_idle_make_room() -> None:
+    accounts = Accounts(CollectorSettings(max_hosts=2), {})
+    first, second = accounts.find_or_make("a", 0.0), accounts.find_or_make("b", 0.0)
+    first.idle_since_s = None
+
+    accounts.find_or_make("c", 1.0).idle_since_s = None
+    with pytest.raises(CallRefused, match="raise max_hosts"):
+        accounts.find_or_make("d", 1.0)
+
+    assert accounts.find_or_make("a", 1.0) is first
+    assert second.idle_since_s is not None
