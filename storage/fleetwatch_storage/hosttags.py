@@ -81,8 +81,8 @@ def _accepted(
 
 
 def _accepts_host(matcher: Matcher, hosts: Sequence[str]) -> Mask:
-    """As `_accepts`, for names that are there once: finding the one is faster than comparing all."""
-    if matcher.op not in (Op.EQ, Op.NE):
+    """As `_accepts`; a name that is there once is found faster than all are compared."""
+    if matcher.op not in (Op.EQ, Op.NE) or hosts.count(matcher.value) > 1:
         return _accepts(matcher, hosts)
     equal = np.zeros(len(hosts), np.bool_)
     if matcher.value in hosts:

@@ -79,7 +79,7 @@ class Maintenance:
         """
         with self.lock:
             self._drop(retention.expired(self._state.layout, self._settings, now_ms))
-            self._drop(retention.over_budget(self._state.layout, self._settings.store_budget_bytes, self.used_bytes()))
+            self._drop(retention.over_budget(self._state.layout, self._settings.store_budget_bytes, self.hot_bytes()))
             for measurement, hour in self.due(now_ms):
                 self._seal(measurement, hour)
             for group in compaction.due(self._state.layout, now_ms, int(self._settings.seal_lateness_s * 1000)):

@@ -29,10 +29,14 @@ def expired(layout: Layout, settings: EmbeddedSettings, now_ms: int) -> list[Sea
     return [file for file in layout.all_files() if file.end_ms <= oldest[file.tier]]
 
 
-def over_budget(layout: Layout, budget_bytes: int, used_bytes: int) -> list[SealedFile]:
-    """The oldest files to drop until the store is within its budget, finest tier first; none without a budget."""
+def over_budget(layout: Layout, budget_bytes: int, hot_bytes: int) -> list[SealedFile]:
+    """The oldest files to drop until the store is within its budget, finest tier first; none without a budget.
+
+    A quarter of the budget always remains for files: what is hot cannot be dropped and must not empty the history.
+    """
     dropped: list[SealedFile] = []
-    too_much = used_bytes - budget_bytes if budget_bytes else 0
+    sealed_bytes = sum(file.bytes for file in layout.all_files())
+    too_much = sealed_bytes - max(budget_bytes - hot_bytes, budget_bytes // 4) if budget_bytes else 0
     for file in sorted(layout.all_files(), key=lambda one: (list(Tier).index(one.tier), one.start_ms)):
         if too_much <= 0:
             break
