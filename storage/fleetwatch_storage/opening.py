@@ -1,4 +1,4 @@
-"""Opens the store that the settings name. Engines are imported only when they are opened: each is heavy in its own way."""
+"""Opens the store that the settings name. Engines are imported only when they are opened: each is heavy."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+import numpy as np
+
 from fleetwatch_storage.errors import QueryFailed, StorageError, WriteRejected
 from fleetwatch_storage.frames import Frame
 from fleetwatch_storage.lineprotocol.encode import encode
@@ -25,7 +27,7 @@ from fleetwatch_storage.store import Progress, Store, StoreReader
 
 HEADER = b"# fleetwatch samples in InfluxDB line protocol, precision=ms\n"
 READ_BYTES = 4 * 1024 * 1024
-_FIRST_WINDOW_MS = 600_000
+_FIRST_WINDOW_MS = 10_000
 _LONGEST_WINDOW_MS = 30 * 86_400_000
 _ENOUGH_ROWS = 100_000
 _GZIP = b"\x1f\x8b"
@@ -96,11 +98,17 @@ def export_lines(
 def _windows(
     store: StoreReader, measurement: str, fields: tuple[str, ...], start_ms: int, end_ms: int
 ) -> Iterator[tuple[Frame, int]]:
-    """The samples of one measurement bit by bit, and how much of the range is done; windows fit what they hold."""
+    """The samples of one measurement bit by bit, and how much of the range is done; windows fit what they hold.
+
+    A window that has grown over an empty time is counted before it is read.
+    """
     at_ms, width_ms = start_ms, _FIRST_WINDOW_MS
     while at_ms < end_ms and fields:
         until_ms = min(at_ms + width_ms, end_ms)
         try:
+            if width_ms > _FIRST_WINDOW_MS and _rows(store, measurement, fields, at_ms, until_ms) > 2 * _ENOUGH_ROWS:
+                width_ms = max(width_ms // 4, _FIRST_WINDOW_MS)
+                continue
             frame = store.read(Query(measurement, fields, at_ms, until_ms))
         except QueryFailed:
             if width_ms <= 1:
@@ -113,6 +121,14 @@ def _windows(
             width_ms = max(width_ms // 2, 1)
         elif len(frame) < _ENOUGH_ROWS // 4:
             width_ms = min(width_ms * 2, _LONGEST_WINDOW_MS)
+
+
+def _rows(store: StoreReader, measurement: str, fields: tuple[str, ...], start_ms: int, end_ms: int) -> float:
+    """About how many rows there are: as many as the field that most of them have."""
+    query = Query(
+        measurement, fields, start_ms, end_ms, end_ms - start_ms, ("count",), group_by=(), group_aggregate="sum"
+    )
+    return max(float(np.nansum(column)) for column in store.read(query).fields.values())
 
 
 @contextmanager

@@ -108,6 +108,27 @@ def test_a_store_that_answers_little_at_once_is_asked_for_less(
     assert text.getvalue().count(b"\n") == 501
 
 
+def test_an_export_over_a_long_empty_time_reads_no_more_at_once(
+    empty: ReferenceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty.write([frame("cpu", [Row("h", T0 + 300 * DAY + i * 1000, {"a": i}) for i in range(2000)])])
+    monkeypatch.setattr(textfiles, "_ENOUGH_ROWS", 100)
+    read, most = empty.read, [0]
+
+    def watched(query: Query) -> Frame:
+        answer = read(query)
+        most[0] = max(most[0], len(answer))
+        return answer
+
+    monkeypatch.setattr(empty, "read", watched)
+    text = io.BytesIO()
+
+    export_lines(empty, text, T0, T0 + 400 * DAY)
+
+    assert text.getvalue().count(b"\n") == 2001
+    assert most[0] <= 200
+
+
 def test_importing_twice_changes_nothing(tmp_path: Path, full: ReferenceStore, empty: ReferenceStore) -> None:
     export_lines(full, tmp_path / "x", T0, T0 + 2 * DAY)
 

@@ -111,3 +111,9 @@ def test_a_host_tag_of_very_many_hosts_is_not_spelled_out() -> None:
     statement = samples(Query("m", ("f",), 0, 10, where=(Matcher("env", Op.EQ, "prod"),)), "m", many, 0)
 
     assert statement.text.endswith("time < 10ms GROUP BY *")
+
+
+def test_times_are_kept_within_what_the_server_knows() -> None:
+    statement = samples(Query("m", ("f",), -(2**62), 2**62), "m", {}, -(2**62))
+
+    assert "WHERE time >= 0ms AND time < 9223372036854ms" in statement.text

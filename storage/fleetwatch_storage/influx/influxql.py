@@ -36,6 +36,8 @@ _TRANSFORMS = {
     Transform.DERIV: "derivative({}, 1s)",
 }
 _MOST_HOSTS_NAMED = 200
+_LAST_MS = (2**63 - 1) // 1_000_000
+"""The last time InfluxDB knows, in its nanoseconds."""
 _SAME_IN_BOTH = re.compile(r"(?:[\w-]|\.[*+?]?|\||\((?!\?)|\)(?![*+?]))*", re.ASCII)
 """Patterns that Python and RE2 read alike: words, dots with one quantifier, alternatives, plain groups."""
 
@@ -147,7 +149,7 @@ class _Where:
         self._tags = [text for matcher in query.where if (text := self._condition(matcher, host_tags))]
 
     def times(self, start_ms: int) -> str:
-        return f"time >= {start_ms}ms AND time < {self._end_ms}ms"
+        return f"time >= {max(start_ms, 0)}ms AND time < {max(min(self._end_ms, _LAST_MS), 0)}ms"
 
     def within(self, start_ms: int) -> str:
         return " AND ".join([self.times(start_ms), *self._tags])

@@ -56,6 +56,7 @@ class InfluxStore:
         self._refresh_lock = threading.Lock()
         self._writes_here, self._complete = False, True
         self._prepared = not settings.influx_create
+        self._left_as_it_is = ""
         self._full: StoreUnavailable | None = None
 
     def write(self, frames: Sequence[Frame]) -> None:
@@ -92,13 +93,20 @@ class InfluxStore:
                 int(settings.influx_raw_retention),
                 int(settings.influx_rollup_retention),
             )
+            self._left_as_it_is = ""
         except QueryFailed as error:
-            log.info("influx database left as it is", database=settings.influx_database, reason=str(error))
+            self._leave_as_it_is(str(error))
         except StoreUnavailable as error:
             if error.reason != "auth":
                 raise
-            log.info("influx database left as it is", database=settings.influx_database, reason=str(error))
+            self._leave_as_it_is(str(error))
         self._prepared = True
+
+    def _leave_as_it_is(self, why: str) -> None:
+        """The server does not let us make the database: a write will tell whether there is one. Said once."""
+        if why != self._left_as_it_is:
+            log.info("influx database left as it is", database=self._settings.influx_database, reason=why)
+        self._left_as_it_is = why
 
     def read(self, query: Query) -> Frame:
         """As the seam says."""
