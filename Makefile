@@ -64,14 +64,14 @@ settings-page: dev ## writes docs/settings.md from the settings classes
 	@$(BIN)/python -m fleetwatch.settings_page > docs/settings.md.new
 	@mv docs/settings.md.new docs/settings.md
 
-bench: dev ## the benchmarks; writes reports/
-	@mkdir -p reports
-	@nice -n 5 $(BIN)/python -m pytest tests/benchmarks --timeout 0 -p no:xdist $(ARGS)
+bench: dev ## the benchmarks, peers beside them; writes reports/ (ARGS="agent collector" chooses)
+	@.ci/system-packages peers
+	@.ci/bench $(ARGS)
 
 chaos: dev ## the long fault runs; writes reports/
 	@.ci/system-packages
 	@mkdir -p reports
-	@nice -n 5 $(BIN)/python -m pytest tests/chaos -m long --timeout 0 -p no:xdist $(ARGS)
+	@nice -n 5 $(BIN)/python -m pytest tests/chaos tests/system -m long --timeout 0 -p no:xdist -s $(ARGS) 2>&1 | tee reports/chaos.txt
 
 clean: ## removes the environment, caches and reports; never the data folder
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks reports
