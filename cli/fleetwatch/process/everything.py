@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,14 +58,17 @@ async def _start(source: Source, base: Foundation, parts: Parts, agent_log_level
     process, listens = source.read(ProcessSettings), source.read(CollectorSettings)
     shows = source.read(DashboardSettings)
     collector = Collector(listens, base.store, base.directory)
-    manager = AlertManager(source.read(AlertingSettings), base.store, base.database)
     figures: dict[str, vitals.Vitals] = {
         "fleetwatch_collector": collector.vitals,
         "fleetwatch_store": functools.partial(vitals.of_store, base.store),
-        "fleetwatch_alerting": manager.vitals,
     }
     app = create_app(shows, base.store, collector.live, base.database, vitals=functools.partial(vitals.read, figures))
     server = DashboardServer(app, shows)
+    page = f"http://{shown(shows.http, server.port)}"
+    alerts = source.read(AlertingSettings)
+    alerts = dataclasses.replace(alerts, external_url=alerts.external_url or page)
+    manager = AlertManager(alerts, base.store, base.database)
+    figures["fleetwatch_alerting"] = manager.vitals
     await parts.start("control", control_server(base), CONTROL_STOP_S)
     await parts.start("dashboard", server, DASHBOARD_STOP_S)
     await parts.start("alerting", manager, ALERTING_STOP_S)
@@ -74,5 +78,4 @@ async def _start(source: Source, base: Foundation, parts: Parts, agent_log_level
         arguments = agent_arguments(process, agents, listens.token_file, base.settings.data_dir)
         await parts.start("agent", LocalAgent(arguments, agent_log_level), AGENT_STOP_S)
     parts.write_vitals(figures, parts.importer(agents, listens.token_file), process.vitals_interval)
-    page = f"http://{shown(shows.http, server.port)}"
     return Running(page, shown(listens.grpc, collector.port), base.settings.data_dir, base.settings.store)
