@@ -57,7 +57,7 @@ class Sampler:
         self._shape: Shape = ()
         self._schema_id = 0
         self._schemas: dict[Shape, tuple[int, bytes]] = {}
-        self._open_since_ms: int | None = None
+        self._open_since_ms: int | None = 0  # long ago: the first sample is sent at once
         self._offset_ms = clocks.wall_ms() - clocks.boot_ms()
 
     # Running

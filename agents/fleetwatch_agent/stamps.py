@@ -36,6 +36,10 @@ class Stamps:
         current, *highest = struct.unpack(_FORMAT, data)
         return cls(current % CLASSES, tuple(highest))
 
+    def merged(self, other: Stamps) -> Stamps:
+        """The state after both: `other` is the later one."""
+        return Stamps(other.current, tuple(map(max, self.highest, other.highest)))
+
     def used(self, time_ms: int) -> Stamps:
         """The state after a stamp was given."""
         one = time_ms % CLASSES

@@ -19,8 +19,9 @@ from fleetwatch_agent.stamps import Stamps
 from fleetwatch_agent.vitals import Vitals
 from fleetwatch_proto.v1 import ingest_pb2 as pb
 
-from tests.support.agent_collector import FakeCollector, Stream, acknowledge, silence, wait_until
+from tests.support.agent_collector import FakeCollector, Stream, acknowledge, silence
 from tests.support.agent_samples import IN_MEMORY, WIDTH, sample
+from tests.support.conditions import wait_until
 
 SCHEMA = message((Series("m", (), tuple(f"f{n}" for n in range(WIDTH))),))
 OTHER = message((Series("other", (), tuple(f"f{n}" for n in range(WIDTH))),))
@@ -142,7 +143,7 @@ def test_a_cumulative_acknowledgement_forgets_everything_up_to_it(line: Line, co
     wait_until(lambda: line.spool.after(0, 100) == [6, 7, 8])
 
 
-def test_rows_travel_as_bitmaps_and_gathered_ones_as_columns(line: Line, collector: FakeCollector) -> None:
+def test_rows_travel_as_what_changed_and_gathered_ones_as_columns(line: Line, collector: FakeCollector) -> None:
     line.start(collector.address)
     wait_until(line.empty)
     for _ in range(3):
@@ -154,8 +155,8 @@ def test_rows_travel_as_bitmaps_and_gathered_ones_as_columns(line: Line, collect
 
     batches = collector.last.of("batch")
     singles = [one for one in batches if len(one.offset_ms) == 1 and one.schema_id == SCHEMA.id]
-    assert all(one.encoding == pb.BITMAP_F64 for one in singles)
-    assert [one.base_seq for one in singles][:2] == [0, singles[0].seq]
+    assert [one.encoding for one in singles] == [pb.COLUMNS_ZLIB] + 3 * [pb.BITMAP_F64]
+    assert [one.base_seq for one in singles] == [0, *(one.seq for one in singles[:-1])]
     assert (batches[-1].encoding, len(batches[-1].offset_ms)) == (pb.COLUMNS_ZLIB, 10)
     assert list(batches[-1].processes.name) == ["init"]
     assert line.numbers(collector) == list(range(1, line.issued + 1))
@@ -200,7 +201,7 @@ def test_a_batch_refused_for_good_is_set_aside_counted_and_reported(
     (lost,) = [one for stats in collector.last.of("stats") for one in stats.lost]
     assert (lost.from_seq, lost.to_seq, lost.points, lost.reason) == (2, 2, WIDTH, code.lower())
     line.append()
-    wait_until(lambda: line.spool.lost(10) == [], 15)
+    wait_until(lambda: line.spool.lost(10) == [], within_s=15)
     assert line.spool.figures().lost_points == WIDTH
 
 
@@ -287,7 +288,7 @@ def test_a_collector_that_goes_away_and_comes_back_gets_everything(line: Line) -
     line.append(50)
 
     second = FakeCollector(port)
-    wait_until(line.empty, 40)
+    wait_until(line.empty, within_s=40)
     second.stop()
 
     assert line.numbers(second) == list(range(3, 53))
@@ -299,7 +300,7 @@ def test_a_collector_that_goes_away_and_comes_back_gets_everything(line: Line) -
 def test_the_next_address_is_tried_when_one_does_not_answer(line: Line, collector: FakeCollector) -> None:
     line.start("127.0.0.1:1", collector.address, connect_timeout_s=0.5)
 
-    wait_until(line.empty, 30)
+    wait_until(line.empty, within_s=30)
 
     assert line.numbers(collector) == [1, 2]
 
@@ -311,7 +312,7 @@ def test_a_collector_that_hangs_is_left_for_another(line: Line, collector: FakeC
     wait_until(lambda: len(hung.streams) >= 2)
     hung.on_batch = acknowledge
 
-    wait_until(line.empty, 30)
+    wait_until(line.empty, within_s=30)
 
     assert line.numbers(hung) == [1, 2]
     hung.stop()
@@ -323,7 +324,7 @@ def test_a_collector_that_never_welcomes_is_left(line: Line, collector: FakeColl
     wait_until(lambda: len(collector.streams) >= 2)
     collector.welcomes = True
 
-    wait_until(line.empty, 30)
+    wait_until(line.empty, within_s=30)
 
     assert collector.received == 2
 

@@ -18,16 +18,6 @@ from fleetwatch_proto.schema import columns, schema_id
 from fleetwatch_proto.v1 import ingest_pb2 as pb
 from fleetwatch_proto.v1 import ingest_pb2_grpc as rpc
 
-WAIT_S = 15.0
-
-
-def wait_until(condition: Callable[[], object], seconds: float = WAIT_S) -> None:
-    """Returns when the condition holds; fails after `seconds`."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "condition did not come true in time"
-        time.sleep(0.01)
-
 
 class Decoder:
     """Decodes the batches of one stream as the protocol says, with nothing but the standard library."""

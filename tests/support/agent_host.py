@@ -147,7 +147,7 @@ class FakeHost:
             target.write_bytes(text if isinstance(text, bytes) else text.encode())
 
     def process(self, pid: int, name: str, state: str = "S", ticks: int = 0, rss: int = 10, **more: int) -> None:
-        """One process; `ticks` of processor time, `rss` pages; more: threads, started (ticks), read, written (bytes)."""
+        """One process; `ticks` of processor time, `rss` pages; also threads, started (ticks), read, written (bytes)."""
         fields = ["0"] * 50
         fields[0], fields[11], fields[17] = state, str(ticks), str(more.get("threads", 1))
         fields[19], fields[21] = str(more.get("started", 100)), str(rss)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fleetwatch_agent.samples import Lost
 from fleetwatch_agent.spool import Limits, Spool, SpoolNewer, overflow
-from fleetwatch_agent.spool.file import grouped
+from fleetwatch_agent.spool.gather import grouped
 from fleetwatch_agent.spool.overflow import ranges
 from fleetwatch_agent.stamps import Stamps
 

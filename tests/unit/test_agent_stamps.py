@@ -71,6 +71,16 @@ def test_the_state_survives_packing_and_damage_gives_a_fresh_one() -> None:
     assert Stamps.unpack(b"short") == Stamps()
 
 
+def test_two_states_merge_to_what_neither_may_use_again() -> None:
+    one, _ = stamp(Stamps(), 1_700_000_000_000)
+    two, time = stamp(Stamps(), 1_600_000_000_000)
+
+    merged = one.merged(two)
+
+    assert merged.highest == tuple(map(max, one.highest, two.highest))
+    assert stamp(merged, 1_600_000_000_000)[1] != time
+
+
 def test_a_jump_of_more_than_two_seconds_is_a_step() -> None:
     assert stepped(1000, 4000)
     assert stepped(4000, 1000)

@@ -54,6 +54,7 @@ class NetstatReader:
         self._context = context
         self._has_ipv6 = context.files.exists("proc/net/sockstat6")
         self._counted_at = float("-inf")
+        self._read_before = False
         self._close_wait = 0.0
         self._page = os.sysconf("SC_PAGESIZE")
 
@@ -77,7 +78,9 @@ class NetstatReader:
         # Half a second early is on time: ticks jitter.
         if now - self._counted_at < self._context.settings.processes_every - 0.5:
             return [ABSENT] * len(_NUMBERS)
-        self._counted_at = now
+        # The first reading is thrown away by the sampler, so the second counts, too.
+        self._counted_at = now if self._read_before else self._counted_at
+        self._read_before = True
         try:
             counts = count_states()
         except OSError:

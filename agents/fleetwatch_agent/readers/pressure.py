@@ -7,7 +7,7 @@ import re
 from fleetwatch_agent.readers.context import Context
 from fleetwatch_agent.samples import Reader, Series, Values
 
-READS = ("/proc/pressure/cpu, memory and io",)
+READS = ("/proc/pressure/cpu", "/proc/pressure/memory", "/proc/pressure/io")
 
 _FIELDS = ("avg10", "avg60", "avg300", "total")
 _LINE = re.compile(rb"(some|full) avg10=([\d.]+) avg60=([\d.]+) avg300=([\d.]+) total=(\d+)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from array import array
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ _LARGEST_WINDOW = 4096
 _STATS_EVERY_S = 60.0
 _LEAST_RETRY_S = 0.5
 _RANGES_AT_ONCE = 1000
+_MOST_BASES = 8
 _REFUSED = {pb.Nack.POISON: "poison", pb.Nack.TOO_BIG: "too_big", pb.Nack.EXPIRED: "expired"}
 _REFUSED[pb.Nack.FORBIDDEN] = "forbidden"
 
@@ -69,7 +69,7 @@ class Session:
         self._lanes = Lanes([], lambda seq, limit: [])
         self._schemas: set[int] = set()
         self._queue: deque[pb.AgentMessage] = deque()
-        self._last: dict[int, tuple[int, array[float]]] = {}
+        self._last: dict[int, Batch] = {}
         self._told: list[int] = []
         self._told_before: int | None = None
         self._sent = 0
@@ -159,7 +159,6 @@ class Session:
         return self._encoded(batch, backfill)
 
     def _encoded(self, batch: Batch, backfill: bool) -> pb.AgentMessage:
-        """One row travels as what changed since the batch before; several column by column, as they are spooled."""
         message = pb.Batch(
             seq=batch.seq,
             schema_id=batch.schema_id,
@@ -170,21 +169,25 @@ class Session:
         )
         if batch.processes:
             message.processes.ParseFromString(batch.processes)
-        before = self._last.pop(batch.schema_id, None)
-        if batch.rows == 1:
-            (row,) = wire.rows_of(batch.columns, 1)
-            message.encoding = pb.BITMAP_F64
-            message.values = wire.bitmap(row, before[1] if before else None)
-            message.base_seq = before[0] if before else 0
-            self._last[batch.schema_id] = batch.seq, row
-        else:
-            message.encoding = pb.COLUMNS_ZLIB
-            message.values = batch.columns
+        message.encoding, message.values, message.base_seq = self._values(batch)
+        if len(self._last) >= _MOST_BASES:
+            self._last.clear()
+        self._last[batch.schema_id] = batch
         self.in_flight[batch.seq] = batch.schema_id
         self._sent += 1
         self._order[batch.seq] = self._sent
         self._spool.sending(self.spool_id, set(self.in_flight))
         return pb.AgentMessage(batch=message)
+
+    def _values(self, batch: Batch) -> tuple[pb.Encoding.ValueType, bytes, int]:
+        """Encoding, values and base: what changed since the batch before, or what is spooled when that is less."""
+        before = self._last.get(batch.schema_id)
+        if batch.rows == 1 and before is not None:
+            base = wire.rows_of(before.columns, before.rows)[-1]
+            changed = wire.bitmap(wire.rows_of(batch.columns, 1)[0], base)
+            if len(changed) < len(batch.columns):
+                return pb.BITMAP_F64, changed, before.seq
+        return pb.COLUMNS_ZLIB, batch.columns, 0
 
     def _stats(self, now: float) -> pb.AgentMessage:
         self._stats_at_s = now + _STATS_EVERY_S

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import socket
 import threading
 import uuid
 import zlib
@@ -24,6 +23,7 @@ from fleetwatch_proto.v1 import ingest_pb2 as pb
 from fleetwatch_proto.v1.ingest_pb2_grpc import IngestStub
 
 from fleetwatch_agent.clocks import Clocks
+from fleetwatch_agent.sender.address import OPTIONS, own_address, target
 from fleetwatch_agent.sender.session import Introduction, Session
 from fleetwatch_agent.sender.troubles import Ending, ending
 from fleetwatch_agent.spool import Spool
@@ -34,20 +34,6 @@ _LONGEST_BACKOFF_S = 30.0
 _FLUSH_S = 5.0
 _CLOSE_S = 1.0
 _WATCH_EVERY_S = 5.0
-
-OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    # keepalive_timeout alone took 62 s to notice a hung peer: the time an answer to a ping may take is this one.
-    ("grpc.http2.ping_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.max_receive_message_length", 1 << 20),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +150,7 @@ class Sender:
 
     async def _attempt(self, address: str, session: Session) -> Ending:
         """One stream from connecting to its end."""
-        async with grpc.aio.insecure_channel(_target(address), options=OPTIONS) as channel:
+        async with grpc.aio.insecure_channel(target(address), options=OPTIONS) as channel:
             stub: Any = IngestStub(channel)
             call = stub.Stream(metadata=self._metadata(), wait_for_ready=True)
             try:
@@ -179,8 +165,7 @@ class Sender:
             except asyncio.InvalidStateError:
                 # The stream ended between two messages of ours.
                 return ending(await call.code(), await call.details() or "", address)
-            except Exception as error:
-                # Whatever one stream trips over, the next one may do better; without this the agent would fall silent.
+            except Exception as error:  # noqa: BLE001 - one stream's fault must not silence the agent for good
                 _log.exception("stream failed", extra={"collector": address})
                 return Ending(f"{address}: {type(error).__name__}: {error}")
             finally:
@@ -291,30 +276,10 @@ class Sender:
         """What is said of this host, with the address it reaches the collector from."""
         facts = pb.Facts()
         facts.CopyFrom(self._introduction.facts)
-        facts.address = await _own_address(address)
+        facts.address = await own_address(address)
         return replace(self._introduction, facts=facts)
 
 
 async def _answers(call: Any) -> AsyncIterator[pb.CollectorMessage]:
     while isinstance(message := await call.read(), pb.CollectorMessage):
         yield message
-
-
-def _target(address: str) -> str:
-    return address if address.startswith("unix:") else f"dns:{address}"
-
-
-async def _own_address(address: str) -> str:
-    """The address the kernel would use towards the collector; a connected UDP socket sends nothing."""
-    host, _, port = address.rpartition(":")
-    if address.startswith("unix:"):
-        return ""
-    try:
-        async with asyncio.timeout(2.0):
-            loop = asyncio.get_running_loop()
-            family, kind, _, _, peer = (await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_DGRAM))[0]
-        with socket.socket(family, kind) as probe:
-            probe.connect(peer)
-            return str(probe.getsockname()[0])
-    except (OSError, TimeoutError):
-        return ""

@@ -6,40 +6,19 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from fleetwatch_agent.samples import Batch, Lost, Sample
 from fleetwatch_agent.spool import overflow, rows
 from fleetwatch_agent.spool.errors import translated
+from fleetwatch_agent.spool.figures import Figures, Limits
+from fleetwatch_agent.spool.gather import grouped
 from fleetwatch_agent.spool.tables import connect
 from fleetwatch_agent.stamps import Stamps
 
-_MOST_OPEN_BYTES = 512 * 1024
 _ACKS_AT_ONCE = 64
 _LOOSE_PAGES = 128
 _LEAST_BYTES = 256 * 1024
-_LONGEST_MS = 3600 * 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """`size` bytes the spool may have, `keep_free` bytes it leaves free on its disk."""
-
-    size: int
-    keep_free: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """How the spool stands. `bytes` are those in use when a batch was last closed; `lost_points` is of all time."""
-
-    spool_id: str
-    next_seq: int
-    batches: int
-    bytes: int
-    lost_points: int
-    durable: bool
 
 
 class SpoolFile:
@@ -120,6 +99,7 @@ class SpoolFile:
 
     def adopt(self, batches: Iterable[Batch], lost: Iterable[Lost], schemas: dict[int, bytes], stamps: Stamps) -> None:
         """Takes over what another spool held, under new numbers, in one transaction."""
+        stamps = self.stamps.merged(stamps)
         with self._transaction():
             seq = self.next_seq
             for schema_id, data in schemas.items():
@@ -329,24 +309,3 @@ class SpoolFile:
         if closed:
             self.newest = closed[-1]
             self._settled = self._used()
-
-
-def grouped(opened: list[Sample], sample: Sample, ship: bool) -> tuple[list[list[Sample]], list[Sample]]:
-    """The groups of samples that become batches now, and the samples that stay open.
-
-    A batch has one schema, rising times, at most one process table (its last row's), and a bounded size.
-    """
-    groups = []
-    if opened and not _fits(opened, sample):
-        groups.append(opened)
-        opened = []
-    gathered = [*opened, sample]
-    size = len(gathered) * len(sample.values) * 8
-    if ship or sample.processes or size >= _MOST_OPEN_BYTES:
-        return [*groups, gathered], []
-    return groups, gathered
-
-
-def _fits(opened: list[Sample], sample: Sample) -> bool:
-    rising = opened[-1].t_ms < sample.t_ms < opened[0].t_ms + _LONGEST_MS
-    return rising and opened[0].schema_id == sample.schema_id

@@ -14,7 +14,8 @@ from typing import TypeVar
 from fleetwatch_agent.samples import Batch, Lost, Sample
 from fleetwatch_agent.spool import salvage
 from fleetwatch_agent.spool.errors import SpoolUnusable, Trouble
-from fleetwatch_agent.spool.file import Figures, Limits, SpoolFile
+from fleetwatch_agent.spool.figures import Figures, Limits
+from fleetwatch_agent.spool.file import SpoolFile
 from fleetwatch_agent.stamps import Stamps
 
 _log = logging.getLogger(__name__)
