@@ -32,7 +32,9 @@ class Refused:
         """Rows of a frame that are refused."""
         places = np.flatnonzero(rows)
         self.count += len(places)
-        for line in encode(take(frame, places[: MOST_NAMED - len(self.rows)])).decode().splitlines():
+        for place in places[: MOST_NAMED - len(self.rows)].tolist():
+            one = take(frame, np.array([place]))
+            line = encode(one).decode().rstrip("\n") or f"{frame.measurement},host={frame.hosts[frame.host[place]]}"
             self.rows.append(RejectedRow(frame.measurement, line[:1000], reason))
 
 
