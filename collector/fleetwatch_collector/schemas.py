@@ -10,7 +10,7 @@ from fleetwatch_proto.schema import schema_id
 from fleetwatch_proto.v1.ingest_pb2 import Nack, Schema, Series
 from fleetwatch_storage.frames import TagSet
 
-from fleetwatch_collector.errors import Refused
+from fleetwatch_collector.errors import CallRefused, Refused, Why
 from fleetwatch_collector.names import NAME_BYTES, tags_problem, text_problem
 from fleetwatch_collector.settings import CollectorSettings
 
@@ -33,11 +33,12 @@ def read_schema(message: Schema, settings: CollectorSettings) -> list[Columns]:
     """The series of a schema, in column order; tags with an empty value are left out, as absent.
 
     Raises:
-        Refused: POISON when it is not what its id says or names a series twice, FORBIDDEN when it is over a limit.
+        CallRefused: it is not what its id says: damaged on its way, so that nothing may be judged by it.
+        Refused: POISON when it names a series twice, FORBIDDEN when it is over a limit.
     """
     true_id = schema_id(message.series)
     if true_id != message.id:
-        raise _poison(f"schema {message.id:016x} has the content of {true_id:016x}")
+        raise CallRefused(Why.INVALID, f"schema {message.id:016x} has the content of {true_id:016x}")
     _check_sizes(message, settings)
     found = [_columns(one) for one in message.series]
     repeated = [key for key, times in Counter((one.measurement, one.tags) for one in found).items() if times > 1]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fleetwatch_proto import PROTOCOL, VERSION
+from fleetwatch_proto.checksum import header_crc32
 from fleetwatch_proto.v1.ingest_pb2 import (
     AgentMessage,
     Batch,
@@ -42,6 +44,8 @@ from fleetwatch_collector.settings import CollectorSettings
 
 _MOST_REFUSED_SCHEMAS = 64
 _MOST_BASES = 8
+_POISON_AFTER = 3
+_MOST_DAMAGED = 64
 _SUSPECT_CLOCK_RETRY_MS = 60_000
 _SILENT_S = 120.0
 _TELL_OF_RIVAL_S = 600.0
@@ -64,9 +68,10 @@ class Session:
     """The state of one stream, from its Hello to its end. Event loop's thread only."""
 
     __slots__ = (
-        "__weakref__", "_acknowledged", "_bases", "_clock_steps", "_durable", "_in_flight", "_in_flight_bytes",
-        "_needed", "_parts", "_refused_schemas", "_resume", "_rival", "_tell_of_rival_at_s", "account", "boot_id",
-        "clock_offset_ms", "counts", "gone", "heard_s", "identity", "interval_ms", "outbox", "spool", "spool_id",
+        "__weakref__", "_acknowledged", "_bases", "_clock_steps", "_damaged", "_durable", "_in_flight",
+        "_in_flight_bytes", "_needed", "_parts", "_refused_schemas", "_resume", "_rival",
+        "_tell_of_rival_at_s", "account", "boot_id", "clock_offset_ms", "counts", "gone", "heard_s",
+        "identity", "interval_ms", "outbox", "spool", "spool_id",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +92,7 @@ class Session:
         self._in_flight = 0
         self._in_flight_bytes = 0
         self._bases: dict[int, tuple[int, Numbers]] = {}
+        self._damaged: Counter[int] = Counter()
         self._refused_schemas: dict[int, Refused] = {}
         self._needed: set[int] = set()
         self._clock_steps = 0
@@ -129,6 +135,8 @@ class Session:
             raise CallRefused(Why.INVALID, "a second Hello on one stream")
 
     def _take_batch(self, batch: Batch, raw_size: int, now_ms: int, now_s: float) -> None:
+        if batch.header_crc32 and batch.header_crc32 != header_crc32(batch):
+            raise CallRefused(Why.INVALID, "a batch was damaged on its way: its header is not what was sent")
         limit = self._parts.settings.max_message
         points = MESSAGE_POINTS
         try:
@@ -236,6 +244,8 @@ class Session:
             self.outbox.ack_due()
 
     def _nack(self, seq: int, refused: Refused) -> None:
+        if refused.code == Nack.POISON and self._may_be_damage(seq):
+            refused = Refused(Nack.RETRY, refused.detail)
         if refused.code != Nack.RETRY:
             self._parts.tally.rejected_batches += 1
             if 1 <= seq <= LARGEST_SEQ:
@@ -243,6 +253,14 @@ class Session:
         nack = Nack(seq=seq, code=refused.code, retry_after_ms=refused.retry_after_ms, detail=refused.detail)
         if not self.gone:
             self.outbox.nack(nack)
+
+    def _may_be_damage(self, seq: int) -> bool:
+        """Damage on the way looks like poison; that is believed when the same batch came so several times."""
+        self._damaged[seq] += 1
+        believed = self._damaged[seq] >= _POISON_AFTER
+        if believed or len(self._damaged) > _MOST_DAMAGED:
+            del self._damaged[seq]
+        return not believed
 
     # what it is told
 

@@ -73,7 +73,7 @@ class Sessions:
         check_hello(identity, hello)
         self._make_way(identity, hello, parts, now_ms, now_s)
         account = self._accounts.find_or_make(identity.agent_id, now_s)
-        spool = self._accounts.spool(account, hello.spool_id, hello.first_unacked, hello.next_seq)
+        spool = self._accounts.spool(account, hello.spool_id, _oldest(hello), hello.next_seq)
         session = Session(identity, hello, account, spool, parts, stream.wake)
         session.heard_s = now_s
         parts.presence.came(session, hello, now_ms)
@@ -136,6 +136,12 @@ class Sessions:
             raise CallRefused(Why.PRECONDITION, detail)
         self.close(session, parts, now_ms, now_s)
         stream.end(CallRefused(Why.REPLACED, "the agent has opened a newer stream"))
+
+
+def _oldest(hello: Hello) -> int:
+    """The oldest batch that the agent still has or says it lost: nothing before it concerns us."""
+    lost = [one.from_seq for one in hello.lost if one.from_seq]
+    return min([hello.first_unacked or hello.next_seq, *lost])
 
 
 def check_hello(identity: Identity, hello: Hello) -> None:

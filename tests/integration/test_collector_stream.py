@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fleetwatch_collector import acknowledging
 from fleetwatch_proto import PROTOCOL
+from fleetwatch_proto.checksum import header_crc32
 from fleetwatch_proto.v1 import ingest_pb2 as wire
 
 from tests.support.conditions import wait_until_async
@@ -208,13 +209,19 @@ async def test_a_batch_that_contradicts_itself_is_poison_and_the_stream_goes_on(
     spoil(bad)
 
     await agent.begin(MEM)
-    await agent.send(batch=bad)
-    nack = await agent.nack()
+    nacks = []
+    for _ in range(3):
+        await agent.send(batch=bad)
+        nacks.append(await agent.nack())
     await agent.send(batch=batch(2, MEM))
     await agent.acked(2 if bad.seq else 0)
 
-    assert (nack.seq, nack.code) == (bad.seq, Codes.POISON)
-    assert nack.detail
+    assert [(nack.seq, nack.code) for nack in nacks] == [
+        (bad.seq, Codes.RETRY),
+        (bad.seq, Codes.RETRY),
+        (bad.seq, Codes.POISON),
+    ]
+    assert nacks[-1].detail
     await wait_until_async(lambda: len(collector.store.values()) == 1, what="only the good batch stored")
     assert collector.collector.vitals()["rejected_batches"] == 1
 
@@ -308,11 +315,52 @@ async def test_a_compressed_bomb_is_not_inflated(tmp_path: Path) -> None:
     assert code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL)
 
 
+async def test_a_batch_or_schema_that_was_damaged_on_its_way_ends_the_stream_and_costs_nothing(
+    collector: Running,
+) -> None:
+    whole = batch(1, MEM)
+    whole.header_crc32 = header_crc32(whole)
+    moved = wire.Batch.FromString(whole.SerializeToString())
+    moved.t0_ms += 1 << 20
+    renamed = wire.Schema(id=MEM.id, series=[series("men")])
+
+    for messages in ([{"schema": MEM}, {"batch": moved}], [{"schema": renamed}]):
+        agent = collector.client()
+        await agent.connect()
+        for message in messages:
+            await agent.send(**message)
+        code, words = await agent.refusal()
+        await agent.close()
+        assert code is grpc.StatusCode.INVALID_ARGUMENT, words
+    agent = collector.client()
+    await agent.begin(MEM, first_unacked=1, next_seq=2)
+    await agent.send(batch=whole)
+    await agent.acked(1)
+
+    assert len(collector.store.values()) == 1
+
+
+async def test_losses_from_before_the_first_contact_are_told(collector: Running) -> None:
+    agent = collector.client()
+    lost = wire.LostRange(from_seq=1, to_seq=64, points=75_900, reason="overflow")
+
+    await agent.begin(MEM, first_unacked=65, next_seq=66, lost=[lost])
+    await agent.send(batch=batch(65, MEM))
+    await agent.acked(65)
+
+    await wait_until_async(lambda: "points_lost" in collector.events("web1"), what="the event")
+
+    def lost_batches() -> int:
+        known = collector.directory.get("web1")
+        return 0 if known is None else known.completeness.lost
+
+    await wait_until_async(lambda: lost_batches() == 64, what="64 batches lost")
+
+
 @pytest.mark.parametrize(
     ("lie", "code"),
     [
-        (wire.Schema(id=77, series=MEM.series), Codes.POISON),
-        (schema(series(), series()), Codes.POISON),
+        (schema(series(), series()), Codes.RETRY),  # poison is believed when it came three times
         (schema(series("mem", ("used", "used"))), Codes.FORBIDDEN),
         (schema(series("mem", ("used",), host="other")), Codes.FORBIDDEN),
         (schema(series("process_top", ("name", "pid"), rank="1")), Codes.FORBIDDEN),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
+from fleetwatch_proto.checksum import header_crc32
 from fleetwatch_proto.v1 import ingest_pb2 as wire
 
 from tests.support.values import Numbers
 
 
 def encode(batch: wire.Batch, rows: Numbers, encoding: str, base: tuple[int, Numbers] | None) -> None:
-    """Fills in values, encoding, checksum and base of `batch`.
+    """Fills in values, encoding, checksums and base of `batch`.
 
     `rows` is (rows, columns) float64; `base` the seq and last row of the batch sent before on this call, or None.
     """
@@ -24,6 +25,7 @@ def encode(batch: wire.Batch, rows: Numbers, encoding: str, base: tuple[int, Num
     else:
         batch.encoding, batch.values = wire.BITMAP_F64, _bitmap(rows, None if base is None else base[1])
         batch.base_seq = 0 if base is None else base[0]
+    batch.header_crc32 = header_crc32(batch)
 
 
 def _bitmap(rows: Numbers, before: Numbers | None) -> bytes:

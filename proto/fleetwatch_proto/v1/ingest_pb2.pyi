@@ -345,6 +345,7 @@ class Batch(_message.Message):
     BASE_SEQ_FIELD_NUMBER: _builtins.int
     PROCESSES_FIELD_NUMBER: _builtins.int
     BACKFILL_FIELD_NUMBER: _builtins.int
+    HEADER_CRC32_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     schema_id: _builtins.int
     t0_ms: _builtins.int
@@ -357,6 +358,8 @@ class Batch(_message.Message):
     """BITMAP_F64: 0 when the first row has all columns set, else the batch of this stream"""
     backfill: _builtins.bool
     """older than what has been sent live: the second lane after an outage"""
+    header_crc32: _builtins.int
+    """fleetwatch_proto.checksum.header_crc32: number, schema and times; 0: not given"""
     @_builtins.property
     def offset_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """of each row from t0_ms; first is 0, rising"""
@@ -378,10 +381,11 @@ class Batch(_message.Message):
         base_seq: _builtins.int = ...,
         processes: Global___ProcessTable | None = ...,
         backfill: _builtins.bool = ...,
+        header_crc32: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["processes", b"processes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "base_seq", b"base_seq", "crc32", b"crc32", "encoding", b"encoding", "offset_ms", b"offset_ms", "processes", b"processes", "schema_id", b"schema_id", "seq", b"seq", "t0_ms", b"t0_ms", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "base_seq", b"base_seq", "crc32", b"crc32", "encoding", b"encoding", "header_crc32", b"header_crc32", "offset_ms", b"offset_ms", "processes", b"processes", "schema_id", b"schema_id", "seq", b"seq", "t0_ms", b"t0_ms", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
