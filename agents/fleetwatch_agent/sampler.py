@@ -57,6 +57,7 @@ class Sampler:
         self._shape: Shape = ()
         self._schema_id = 0
         self._schemas: dict[Shape, tuple[int, bytes]] = {}
+        self._ticked_ms = 0
         self._open_since_ms: int | None = 0  # long ago: the first sample is sent at once
         self._offset_ms = clocks.wall_ms() - clocks.boot_ms()
 
@@ -68,9 +69,8 @@ class Sampler:
         now = self._clocks.boot_ms()
         due = now + _FIRST_AFTER_MS
         while self._wait_until(due):
-            self._note_lateness(due)
             self.tick()
-            due = self._next(due)
+            due = self._next()
 
     def stop(self) -> None:
         """Ends `run` after the sample under way."""
@@ -82,28 +82,25 @@ class Sampler:
         self._pace = self._pace.ask(self._clocks.boot_ms(), interval_ms, each_row, for_s)
         self._waker.wake()
 
-    def _next(self, due: int) -> int:
+    def _next(self) -> int:
         now = self._clocks.boot_ms()
         interval = self._pace.interval_ms(now)
         # Two samples in a hurry would measure rates over next to no time.
-        return next_tick(max(now, due + interval // 2), interval, phase_ms(self._plan.host, interval))
+        return next_tick(max(now, self._ticked_ms + interval // 2), interval, phase_ms(self._plan.host, interval))
 
     def _wait_until(self, due: int) -> bool:
         """False when it is time to stop. A changed pace can bring the sample forward."""
         pace = self._pace
         while not self._stopping:
-            now = self._clocks.boot_ms()
-            if now >= due:
+            late_ms = self._clocks.boot_ms() - due
+            if late_ms >= 0:
+                self._vitals.late_ticks += late_ms > _LATE_MS
                 return True
             if self._pace is not pace:
                 pace = self._pace
-                due = min(due, self._next(now))
+                due = min(due, self._next())
             self._waker.wait((due - self._clocks.boot_ms()) / 1000)
         return False
-
-    def _note_lateness(self, due: int) -> None:
-        if self._clocks.boot_ms() - due > _LATE_MS:
-            self._vitals.late_ticks += 1
 
     # One sample
 
@@ -117,6 +114,7 @@ class Sampler:
     def tick(self) -> Sample | None:
         """Reads, stamps and spools one sample; None when no stamp was free and it had to be dropped."""
         now, wall = self._clocks.boot_ms(), self._clocks.wall_ms()
+        self._ticked_ms = now
         self._watch_clock(wall - now)
         sample = self.sample(now, wall)
         if sample is not None:

@@ -25,7 +25,7 @@ class TurningWaker:
     """Waiting turns the clock, with the jitter and the delays a busy host has."""
 
     def __init__(self, clock: Clock, late_ms: list[int]) -> None:
-        self.clock, self.late_ms, self.sampler, self.ticks_left = clock, late_ms, None, 0
+        self.clock, self.late_ms = clock, late_ms
 
     def wait(self, seconds: float) -> None:
         self.clock.advance(round(max(0.0, seconds) * 1000) + (self.late_ms.pop(0) if self.late_ms else 0))
@@ -48,10 +48,11 @@ def make(
     return Sampler(told, readers or [steady], lambda: b"", lambda: None, spool, clock.clocks, Vitals())
 
 
-def run(sampler: Sampler, clock: Clock, ticks: int, late_ms: list[int] | None = None) -> list[tuple[int, int]]:
+def run(
+    sampler: Sampler, clock: Clock, ticks: int, late_ms: list[int] | None = None, waker: TurningWaker | None = None
+) -> list[tuple[int, int]]:
     """Times of ticks on the boot clock, with the stamp of each."""
-    waker = TurningWaker(clock, late_ms or [])
-    sampler._waker = waker  # type: ignore[assignment]
+    sampler._waker = waker or TurningWaker(clock, late_ms or [])  # type: ignore[assignment]
     seen: list[tuple[int, int]] = []
     tick = sampler.tick
 
@@ -161,6 +162,26 @@ def test_a_faster_pace_takes_effect_at_once_and_rows_ship_one_by_one(tmp_path: P
     assert gaps.count(1000) >= 3
     assert gaps[-1] == 10_000, "back to the setting"
     assert sampler._spool.figures().batches == 10
+
+
+def test_a_wish_that_comes_while_waiting_brings_all_following_samples_forward(tmp_path: Path, clock: Clock) -> None:
+    sampler = make(tmp_path, clock)
+    waker = TurningWaker(clock, [])
+    wait, waits = waker.wait, []
+
+    def wait_and_hear(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            sampler.set_pace(1000, True, 60)
+            clock.advance(1)
+        else:
+            wait(seconds)
+
+    waker.wait = wait_and_hear  # type: ignore[method-assign]
+
+    seen = run(sampler, clock, 6, waker=waker)
+
+    assert [two - one for (one, _), (two, _) in pairwise(seen)][1:] == [1000] * 4
 
 
 def test_fast_rows_gather_until_the_time_is_full(tmp_path: Path, clock: Clock) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleetwatch_proto import PROTOCOL, VERSION
+from fleetwatch_proto.checksum import header_crc32
 from fleetwatch_proto.v1 import ingest_pb2 as pb
 
 from fleetwatch_agent import wire
@@ -170,6 +171,7 @@ class Session:
         if batch.processes:
             message.processes.ParseFromString(batch.processes)
         message.encoding, message.values, message.base_seq = self._values(batch)
+        message.header_crc32 = header_crc32(message)
         if len(self._last) >= _MOST_BASES:
             self._last.clear()
         self._last[batch.schema_id] = batch

@@ -196,6 +196,8 @@ class Sender:
             return Ending(
                 "the collector drains" if session.drain_ms is not None else "the spool changed", expected=True
             )
+        if not call.done():  # its status would be waited for for ever
+            return Ending(f"{address} sent something that is not a message of this protocol")
         return ending(await call.code(), await call.details() or "", address)
 
     async def _greet(self, call: Any, session: Session, introduction: Introduction, address: str) -> Ending | None:

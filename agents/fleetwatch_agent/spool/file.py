@@ -108,7 +108,9 @@ class SpoolFile:
                 row = rows.batch_row(batch)
                 self._db.execute(rows.INSERT_BATCH, (seq, *row[1:]))
                 seq += 1
-            overflow.record(self._db, lost)
+            for one in lost:  # under a number of this spool, or a collector could not tell news from repetition
+                overflow.record(self._db, [Lost(seq, seq, one.points, one.reason)])
+                seq += 1
             self._db.execute("UPDATE state SET next_seq = ?, stamps = ?", (seq, stamps.pack()))
         self.next_seq, self.stamps = seq, stamps
         self._schemas |= schemas.keys()
