@@ -24,7 +24,11 @@ class Kind(StrEnum):
     RESET = "reset"  # now and then a connection is reset in the middle of what it carries
     HALF_OPEN = "half_open"  # the server's bytes are swallowed, the client's get through
     PARTITION = "partition"  # nothing gets through either way, nothing is closed
-    CORRUPT = "corrupt"  # now and then one bit of a chunk is turned over
+    CORRUPT = "corrupt"  # now and then one bit of what the client sends is turned over, see `SPARED_BYTES`
+
+
+SPARED_BYTES = 4096
+"""At the start of a connection nothing is corrupted: only TLS protects who a caller is and what it is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +119,15 @@ class FaultProxy:
             back.close()
 
     async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, to_server: bool) -> None:
+        passed = 0
         while chunk := await source.read(16_384):
-            chunk = await self._suffer(chunk, sink, to_server=to_server)
+            may_corrupt = to_server and passed >= SPARED_BYTES
+            passed += len(chunk)
+            chunk = await self._suffer(chunk, sink, to_server=to_server, may_corrupt=may_corrupt)
             sink.write(chunk)
             await sink.drain()
 
-    async def _suffer(self, chunk: bytes, sink: asyncio.StreamWriter, *, to_server: bool) -> bytes:
+    async def _suffer(self, chunk: bytes, sink: asyncio.StreamWriter, *, to_server: bool, may_corrupt: bool) -> bytes:
         """What is left of a chunk after the fault that is on."""
         fault = self.fault
         if fault is None:
@@ -139,7 +146,7 @@ class FaultProxy:
                 self.done[Kind.RESET] += 1
                 _reset(sink)
                 raise ConnectionResetError("fault proxy")
-            case Kind.CORRUPT if self._rng.random() < fault.chance:
+            case Kind.CORRUPT if may_corrupt and self._rng.random() < fault.chance:
                 self.done[Kind.CORRUPT] += 1
                 return _one_bit_turned(chunk, self._rng)
         return chunk

@@ -8,7 +8,7 @@ reads the store through the product and counts what is lost, invented, doubled o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from fleetwatch_proto.v1.ingest_pb2 import Series
 from fleetwatch_storage.frames import split
-from fleetwatch_storage.query import Matcher, Op, Query
+from fleetwatch_storage.query import Query
 from fleetwatch_storage.store import StoreReader
 
 from tests.support.simulated_agent import SimulatedAgent
@@ -114,40 +114,43 @@ class Verdict:
 
 
 def judge(store: StoreReader, ledgers: Iterable[Ledger], series: Sequence[Series], *, counted: bool = True) -> Verdict:
-    """Compares everything the hosts of these ledgers have in the store with what they issued.
+    """Compares everything the store has of the hosts of these ledgers with what they issued.
 
     `counted` also asks the store to count, in one-day steps, so that a doubled row that a plain read folds away is
     still found.
     """
     verdict, values = Verdict(), HostValues(series)
-    for ledger in ledgers:
-        if ledger.issued:
-            _judge_host(store, ledger, series, values, verdict, counted)
+    issuers = [ledger for ledger in ledgers if ledger.issued]
+    if not issuers:
+        return verdict
+    times = [time for ledger in issuers for time in (min(ledger.issued), max(ledger.issued))]
+    span = (min(times) // DAY_MS * DAY_MS - DAY_MS, max(times) // DAY_MS * DAY_MS + 2 * DAY_MS)
+    stored = _stored(store, series, span)
+    for ledger in issuers:
+        _judge_host(stored, ledger, series, values, verdict)
+    if counted:
+        _judge_counts(store, {ledger.host for ledger in issuers}, series, span, stored, verdict)
     return verdict
 
 
 def _judge_host(
-    store: StoreReader, ledger: Ledger, series: Sequence[Series], values: HostValues, verdict: Verdict, counted: bool
+    stored: Mapping[_Key, _Stored], ledger: Ledger, series: Sequence[Series], values: HostValues, verdict: Verdict
 ) -> None:
     times = np.array(sorted(ledger.issued), np.int64)
     ticks = np.array([ledger.issued[time] for time in times.tolist()], np.int64)
     expected = values.ticks(ledger.host, ledger.spool, ticks)
     accepted = np.array([time in ledger.accepted for time in times.tolist()])
-    stored = _stored(store, ledger.host, series, (int(times[0]) - DAY_MS, int(times[-1]) + DAY_MS))
     column = 0
     for one in series:
-        key = _key(one)
-        width = len(one.fields)
+        key, width = _key(ledger.host, one), len(one.fields)
         rows = _Rows(times, accepted, expected[:, column : column + width])
-        where = f"{ledger.host} {key}"
-        lost = _judge_series(rows, stored.get(key), verdict, where)
+        lost = _judge_series(rows, stored.get(key), verdict, " ".join(map(str, key)))
         verdict.lost_rows.setdefault(ledger.host, set()).update(lost.tolist())
         column += width
-    if counted:
-        _judge_counts(store, ledger.host, series, times, stored, verdict)
 
 
-_Key = tuple[str, tuple[tuple[str, str], ...]]
+_Key = tuple[str, str, tuple[tuple[str, str], ...]]
+"""Host, measurement, tags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,18 +168,17 @@ class _Stored:
     values: Numbers
 
 
-def _key(series: Series) -> _Key:
-    return series.measurement, tuple(sorted((tag.key, tag.value) for tag in series.tags))
+def _key(host: str, series: Series) -> _Key:
+    return host, series.measurement, tuple(sorted((tag.key, tag.value) for tag in series.tags))
 
 
-def _stored(store: StoreReader, host: str, series: Sequence[Series], span: tuple[int, int]) -> dict[_Key, _Stored]:
-    """Everything the store has of these measurements and this host, series by series."""
+def _stored(store: StoreReader, series: Sequence[Series], span: tuple[int, int]) -> dict[_Key, _Stored]:
+    """Everything the store has of these measurements, series by series."""
     found: dict[_Key, _Stored] = {}
     for measurement, fields in _fields(series).items():
-        query = Query(measurement, fields, *span, where=(Matcher("host", Op.EQ, host),))
-        for one in split(store.read(query)):
+        for one in split(store.read(Query(measurement, fields, *span))):
             columns = [np.asarray(one.fields[name], np.float64) for name in fields]
-            found[measurement, tuple(sorted(one.tags))] = _Stored(one.time, np.column_stack(columns))
+            found[one.host, measurement, tuple(sorted(one.tags))] = _Stored(one.time, np.column_stack(columns))
     return found
 
 
@@ -210,20 +212,19 @@ def _judge_series(rows: _Rows, stored: _Stored | None, verdict: Verdict, where: 
 
 def _judge_counts(
     store: StoreReader,
-    host: str,
+    hosts: Container[str],
     series: Sequence[Series],
-    times: Times,
-    stored: dict[_Key, _Stored],
+    span: tuple[int, int],
+    stored: Mapping[_Key, _Stored],
     verdict: Verdict,
 ) -> None:
     """What the store counts must be what it returns."""
-    start, end = int(times[0]) // DAY_MS * DAY_MS - DAY_MS, int(times[-1]) + DAY_MS
     for measurement, fields in _fields(series).items():
-        query = Query(measurement, fields[:1], start, end, DAY_MS, ("count",), where=(Matcher("host", Op.EQ, host),))
+        query = Query(measurement, fields[:1], *span, DAY_MS, ("count",))
         for one in split(store.read(query)):
-            rows = stored.get((measurement, tuple(sorted(one.tags))))
-            returned = 0 if rows is None else int((~np.isnan(rows.values[:, 0])).sum())
-            counted = int(np.nansum(np.asarray(one.fields[fields[0]], np.float64)))
-            verdict._count(
-                "doubled", abs(counted - returned), f"{host} {measurement} counted {counted}, read {returned}"
-            )
+            if one.host in hosts:
+                rows = stored.get((one.host, measurement, tuple(sorted(one.tags))))
+                returned = 0 if rows is None else int((~np.isnan(rows.values[:, 0])).sum())
+                counted = int(np.nansum(np.asarray(one.fields[fields[0]], np.float64)))
+                where = f"{one.host} {measurement} counted {counted}, read {returned}"
+                verdict._count("doubled", abs(counted - returned), where)

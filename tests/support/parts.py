@@ -28,10 +28,15 @@ class Collector(Process):
     """`fleetwatch collector`, on the embedded store unless `settings` say otherwise; ready when its health check is."""
 
     def __init__(
-        self, folder: Path, settings: Settings | None = None, *, port: int = 0, program: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        settings: Settings | None = None,
+        *,
+        data_dir: Path | None = None,
+        program: tuple[str, ...] = (),
     ) -> None:
-        self.port = port or free_port()
-        self.data_dir = folder / "data"
+        self.port = free_port()
+        self.data_dir = data_dir or folder / "data"
         command = [*(program or (FLEETWATCH, "collector")), "--data-dir", str(self.data_dir), "--grpc", self.address]
         super().__init__("collector", command, folder, environment=environment(settings), ready=self._serves)
 
