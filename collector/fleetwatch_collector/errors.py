@@ -21,6 +21,7 @@ class Why(StrEnum):
     REPLACED = "replaced"
     TIMEOUT = "timeout"
     GONE = "gone"
+    STOPPING = "stopping"
 
 
 class CallRefused(Exception):

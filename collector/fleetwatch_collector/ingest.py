@@ -47,7 +47,8 @@ class Ingest:
             raise caller.refused from None
         finally:
             self.sessions.close(session, self.parts, now_ms(), time.monotonic())
-            _log.info("agent disconnected", agent=session.identity.agent_id, host=session.host)
+            if self.reading:
+                _log.info("agent disconnected", agent=session.identity.agent_id, host=session.host)
 
     async def _open(self, caller: _Caller, context: Context) -> Session:
         """The session; the Hello is not kept for as long as the stream is."""

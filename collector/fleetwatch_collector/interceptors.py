@@ -31,13 +31,14 @@ STATUS = {
     Why.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Why.REPLACED: grpc.StatusCode.ABORTED,
     Why.GONE: grpc.StatusCode.CANCELLED,
+    Why.STOPPING: grpc.StatusCode.UNAVAILABLE,
     Why.TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
 OPEN_SERVICES = ("/grpc.health.v1.Health/",)
 """Methods that tell nothing about anybody: probes of load balancers call them without an identity."""
 
-_EXPECTED = frozenset({Why.GONE, Why.REPLACED})
+_EXPECTED = frozenset({Why.GONE, Why.REPLACED, Why.STOPPING})
 _STREAM_OF_AGENT = "/fleetwatch.v1.Ingest/Stream"
 
 _log = structlog.get_logger()

@@ -39,6 +39,7 @@ from fleetwatch_collector.watching import Watching
 
 _RECONNECT_AFTER_MS = 500
 _FOR_THE_LAST_ACKS_S = 0.5
+_FOR_THE_REST_S = 1.5
 _RESTART_S = 1.0
 
 _log = structlog.get_logger()
@@ -92,19 +93,22 @@ class Collector:
 
     async def stop(self, grace_s: float = 8.0) -> None:
         """Tells the agents, stops reading, makes durable and acknowledges what was read, closes. Idempotent."""
-        deadline_s = time.monotonic() + grace_s
+        end_s = time.monotonic() + max(1.0, grace_s - _FOR_THE_REST_S)
         await self._server.announce_end()
         self._ingest.reading = False
+        closing = asyncio.create_task(self._server.stop(end_s - time.monotonic()))  # from here on no new call is taken
         for session in self._sessions.all():
             session.drain(_RECONNECT_AFTER_MS)
         self._intake.turn()
-        drained = await self._batcher.drain(max(0.1, deadline_s - time.monotonic() - 2 * _FOR_THE_LAST_ACKS_S))
+        drained = await self._batcher.drain(max(0.1, end_s - time.monotonic() - _FOR_THE_LAST_ACKS_S))
         if not drained:
             _log.warning("the store did not take everything in time; agents keep what was not acknowledged")
         await self._sessions.all_told(_FOR_THE_LAST_ACKS_S)
-        self._sessions.end_all(CallRefused(Why.UNAVAILABLE, "the collector is going away"))
+        self._sessions.end_all(CallRefused(Why.STOPPING, "the collector is going away"))
         self.live.close()
-        await self._server.stop(_FOR_THE_LAST_ACKS_S)
+        await asyncio.wait(
+            {closing}, timeout=max(0.1, end_s - time.monotonic())
+        )  # calls that linger end with the process
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
