@@ -286,6 +286,20 @@ def test_a_damaged_batch_is_buried_when_it_is_read(folder: Path) -> None:
     assert [numbers(batch) for batch in waiting(again)] == [[2]]
 
 
+def test_a_damaged_open_row_does_not_keep_the_agent_from_starting(folder: Path) -> None:
+    spool = open_spool(folder)
+    append(spool, 1)
+    append(spool, 2, ship=False)
+    spool._now._db.execute("UPDATE open_rows SET data = x'010203'")
+    spool._now._db.close()
+
+    again = open_spool(folder)
+    append(again, 3)
+
+    assert again.figures().durable
+    assert [number for batch in waiting(again) for number in numbers(batch)] == [1, 3]
+
+
 def test_damage_found_while_running_starts_a_new_file(folder: Path) -> None:
     spool = open_spool(folder)
     for number in range(50):

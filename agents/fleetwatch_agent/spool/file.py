@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fleetwatch_agent.samples import Batch, Lost, Sample
 from fleetwatch_agent.spool import overflow, rows
-from fleetwatch_agent.spool.errors import translated
+from fleetwatch_agent.spool.errors import SpoolUnusable, Trouble, translated
 from fleetwatch_agent.spool.figures import Figures, Limits
 from fleetwatch_agent.spool.gather import grouped
 from fleetwatch_agent.spool.tables import connect
@@ -55,7 +55,10 @@ class SpoolFile:
         self._schemas = {rows.unsigned(number) for (number,) in self._db.execute("SELECT id FROM schemas")}
         self._open: list[Sample] = []
         for row in self._db.execute("SELECT * FROM open_rows ORDER BY rowid").fetchall():
-            self._open.append(rows.sample_from(row))
+            try:
+                self._open.append(rows.sample_from(row))
+            except ValueError as error:
+                raise SpoolUnusable(Trouble.CORRUPT, str(error)) from error
             self.stamps = self.stamps.used(self._open[-1].t_ms)
         (self._page,) = self._db.execute("PRAGMA page_size").fetchone()
         self._settled = self._used()
