@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fleetwatch_storage.frames import Codes, TagSet
+from fleetwatch_storage.patterns import compile_pattern
 from fleetwatch_storage.query import Matcher, Op
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -94,7 +94,7 @@ def _accepts(matcher: Matcher, values: Sequence[str]) -> Mask:
     if matcher.op in (Op.EQ, Op.NE):
         equal = np.fromiter((value == matcher.value for value in values), np.bool_, len(values))
         return equal if matcher.op is Op.EQ else ~equal
-    match = re.compile(matcher.value).fullmatch
+    match = compile_pattern(matcher.value).fullmatch
     matches = np.fromiter((match(value) is not None for value in values), np.bool_, len(values))
     return matches if matcher.op is Op.RE else ~matches
 

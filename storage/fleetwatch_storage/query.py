@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from fleetwatch_storage.errors import QueryFailed
+from fleetwatch_storage.patterns import compile_pattern
 
 AGGREGATES = frozenset(
     {"avg", "min", "max", "sum", "count", "last", "first", "median", "stddev", "p50", "p90", "p95", "p99"}
@@ -59,7 +59,7 @@ class Matcher:
         """Whether a tag value satisfies the condition."""
         if self.op in (Op.EQ, Op.NE):
             return (value == self.value) == (self.op is Op.EQ)
-        return (re.fullmatch(self.value, value) is not None) == (self.op is Op.RE)
+        return (compile_pattern(self.value).fullmatch(value) is not None) == (self.op is Op.RE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _problems(query: Query) -> list[str]:
     for matcher in query.where:
         if matcher.op in (Op.RE, Op.NRE):
             try:
-                re.compile(matcher.value)
-            except re.error as error:
+                compile_pattern(matcher.value)
+            except ValueError as error:
                 found.append(f"matcher {matcher.tag}{matcher.op}: bad regular expression: {error}")
     return found

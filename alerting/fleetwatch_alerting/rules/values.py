@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fleetwatch_proto import settings
+from fleetwatch_storage.patterns import compile_pattern
 from fleetwatch_storage.query import Matcher, Op
 
 from fleetwatch_alerting.rules.document import described, is_text
@@ -189,8 +190,8 @@ def _any_of(key: str, op: Op, values: list[str]) -> tuple[Op, str]:
 
 def _pattern(key: str, value: str) -> None:
     try:
-        re.compile(value)
-    except re.error as error:
+        compile_pattern(value)
+    except ValueError as error:
         raise ValueError(f"matcher '{key}': bad regular expression: {error}") from error
 
 
