@@ -22,16 +22,17 @@ class Events:
         self._minute = 0
         self._counts: Counter[str] = Counter()
 
-    def add(self, at_ms: int, host: str, kind: str, detail: str) -> None:
-        """An event; left out and counted when there are too many."""
+    def add(self, at_ms: int, host: str, kind: str, detail: str) -> bool:
+        """An event; left out and counted when there are too many. Whether it was taken."""
         if self._minute != at_ms // 60_000:
             self._minute = at_ms // 60_000
             self._counts.clear()
         self._counts[host] += 1
         if self._counts[host] > MOST_PER_HOST_AND_MINUTE or len(self._waiting) >= MOST_WAITING:
             self._tally.events_left_out += 1
-            return
+            return False
         self._waiting.append(Event(at_ms, host, kind, printable(detail, 500)))
+        return True
 
     def take(self) -> list[Event]:
         """What waits; nothing waits afterwards."""

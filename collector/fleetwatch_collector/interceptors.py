@@ -39,6 +39,8 @@ OPEN_SERVICES = ("/grpc.health.v1.Health/",)
 """Methods that tell nothing about anybody: probes of load balancers call them without an identity."""
 
 _EXPECTED = frozenset({Why.GONE, Why.REPLACED, Why.STOPPING})
+_SAY_AGAIN_S = 60.0
+_MOST_SAID = 10_000
 _STREAM_OF_AGENT = "/fleetwatch.v1.Ingest/Stream"
 
 _log = structlog.get_logger()
@@ -52,6 +54,7 @@ class Doorkeeper(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # gener
         self.token = token
         self._most = calls_per_address
         self._open: Counter[str] = Counter()
+        self._said: dict[tuple[str, Why], float] = {}
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], details: grpc.HandlerCallDetails
@@ -78,6 +81,31 @@ class Doorkeeper(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # gener
         self._open[address] -= 1
         if not self._open[address]:
             del self._open[address]
+
+    def ending(self, error: BaseException | None, address: str) -> str:
+        """How a call ended, in a word for metrics; failures are logged here, once."""
+        if error is None:
+            return "ok"
+        if isinstance(error, CallRefused):
+            log = _log.warning if self._is_news(address, error.why) else _log.debug
+            log("call refused", why=error.why.value, detail=error.detail)
+            return error.why.value
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            return "cancelled"
+        _log.error("call failed", exc_info=error)
+        return "failed"
+
+    def _is_news(self, address: str, why: Why) -> bool:
+        """Whether this refusal is worth a line: the same for the same address is not, for a minute."""
+        if why in _EXPECTED:
+            return False
+        now_s = time.monotonic()
+        if now_s - self._said.get((address, why), -_SAY_AGAIN_S) < _SAY_AGAIN_S:
+            return False
+        if len(self._said) >= _MOST_SAID:
+            self._said.clear()
+        self._said[address, why] = now_s
+        return True
 
 
 class Passage:
@@ -108,7 +136,7 @@ class Passage:
     ) -> None:
         metrics = self._door.metrics
         metrics.open.labels(self._method).dec()
-        metrics.ended.labels(self._method, _ending(error)).inc()
+        metrics.ended.labels(self._method, self._door.ending(error, self._address)).inc()
         if self._method != _STREAM_OF_AGENT:
             metrics.seconds.labels(self._method).observe(time.monotonic() - self._started_s)
         if self._counted:
@@ -123,20 +151,6 @@ class Passage:
         CALLER.set(identify(self._context.peer(), metadata, self._door.token))
         self._door.count_in(self._address)
         self._counted = True
-
-
-def _ending(error: BaseException | None) -> str:
-    """How a call ended, in a word for metrics; failures are logged here, once."""
-    if error is None:
-        return "ok"
-    if isinstance(error, CallRefused):
-        level = _log.debug if error.why in _EXPECTED else _log.warning
-        level("call refused", why=error.why.value, detail=error.detail)
-        return error.why.value
-    if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        return "cancelled"
-    _log.error("call failed", exc_info=error)
-    return "failed"
 
 
 def wrap(handler: Handler, around: Around) -> Handler:

@@ -139,8 +139,8 @@ class Presence:
 
     def quarantined(self, host: str, reason: str, count: int, now_ms: int) -> None:
         """Rows were set aside."""
-        self._events.add(now_ms, host, "quarantine", f"{count} rows set aside, first: {reason}")
-        _log.warning("rows set aside", host=host, rows=count, reason=printable(reason, 300))
+        if self._events.add(now_ms, host, "quarantine", f"{count} rows set aside, first: {reason}"):
+            _log.warning("rows set aside", host=host, rows=count, reason=printable(reason, 300))
 
     def schema_refused(self, session: Visitor, detail: str) -> None:
         """A schema is not taken; the agent is told with its batches, the log once for each host."""

@@ -120,7 +120,7 @@ class StreamClient:
     async def connect(self, **overrides: Any) -> wire.Welcome:
         """Opens a stream and waits for the welcome."""
         await self.open()
-        with contextlib.suppress(grpc.aio.AioRpcError):  # refused already: the reader knows in which words
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # refused: the reader has the words
             await self.send(hello=self.hello(**overrides))
         return (await self.next("welcome")).welcome
 

@@ -34,6 +34,7 @@ from fleetwatch_storage.errors import RejectedRow
 from fleetwatch_storage.metadata.database import open_database, sqlite_url
 from fleetwatch_storage.metadata.hosts import HostDirectory
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from tests.support.stream_client import batch, now_ms, schema, series
 
@@ -364,3 +365,14 @@ def test_accounts_are_bounded_and_the_idle_make_room() -> None:
 
     assert accounts.find_or_make("a", 1.0) is first
     assert second.idle_since_s is not None
+
+
+def test_the_same_refusal_of_the_same_address_is_logged_once_a_minute() -> None:
+    door = Doorkeeper(CallMetrics(CollectorRegistry()), None, calls_per_address=2)
+    refused = CallRefused(Why.UNAUTHENTICATED, "who are you")
+
+    with capture_logs() as lines:
+        words = [door.ending(refused, address_) for address_ in ("10.0.0.9", "10.0.0.9", "10.0.0.8")]
+
+    assert words == ["unauthenticated"] * 3
+    assert [line["log_level"] for line in lines] == ["warning", "debug", "warning"]
