@@ -9,11 +9,11 @@ from fleetwatch.process import vitals
 from fleetwatch.process.addresses import reach, shown
 from fleetwatch.process.foundation import Foundation, foundation
 from fleetwatch.process.jobs import control_server
-from fleetwatch.process.parts import Parts
+from fleetwatch.process.parts import Parts, Stop
 from fleetwatch.process.stopping import stop_signals
 from fleetwatch.settings import ProcessSettings, Source
 
-STOP_S, CONTROL_STOP_S = 6.0, 0.2
+STOP = Stop(1, 6.0)
 """Of the ten seconds a stop may take; the store gets what is left."""
 Announce = Callable[[str], None]
 
@@ -43,8 +43,8 @@ async def run_collector(source: Source, announce: Announce) -> None:
             }
             metrics = functools.partial(vitals.prometheus, figures)
             parts.serve_machines(process.machine_http, metrics, functools.partial(readiness, base))
-            await parts.start("control", control_server(base), CONTROL_STOP_S)
-            await parts.start("collector", collector, STOP_S)
+            await parts.start("control", control_server(base), Stop(0, 0.2))
+            await parts.start("collector", collector, STOP)
             write = parts.importer(reach(listens.grpc, collector.port), listens.token_file)
             parts.write_vitals(figures, write, process.vitals_interval)
             announce(f"the collector takes agents at {shown(listens.grpc, collector.port)}")
@@ -68,7 +68,7 @@ async def run_alerting(source: Source, announce: Announce) -> None:
             figures: dict[str, vitals.Vitals] = {"fleetwatch_alerting": manager.vitals}
             metrics = functools.partial(vitals.prometheus, figures)
             parts.serve_machines(process.machine_http, metrics, functools.partial(readiness, base))
-            await parts.start("alerting", manager, STOP_S)
+            await parts.start("alerting", manager, STOP)
             parts.write_vitals(figures, base.store.write, process.vitals_interval)
             announce(f"the alert manager evaluates {len(manager.rules.enabled)} rules")
             await stop.wait()
@@ -91,6 +91,6 @@ async def run_dashboard(source: Source, announce: Announce) -> None:
             live = RemoteLive(base.settings.collector, remote_options(base.settings))
             parts.push_async_callback(live.close)
             server = DashboardServer(create_app(shows, base.store, live, base.database), shows)
-            await parts.start("dashboard", server, STOP_S)
+            await parts.start("dashboard", server, STOP)
             announce(f"the page is at http://{shown(shows.http, server.port)}")
             await stop.wait()

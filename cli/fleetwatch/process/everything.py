@@ -1,32 +1,31 @@
-"""`fleetwatch up`: collector, store, alerting and dashboard in one process, an agent for this host beside it."""
+"""`fleetwatch up`: collector, store, alerting and dashboard in one process, an agent for this host beside it.
+
+Parts start in the order of the data: store, collector, agent, alerting, dashboard. While the agent starts on another
+processor, this one imports what the last two need, which is most of the start.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetwatch_alerting.manager import AlertManager
-from fleetwatch_alerting.settings import AlertingSettings
 from fleetwatch_collector.service import Collector
 from fleetwatch_collector.settings import CollectorSettings
-from fleetwatch_dashboard.app import create_app
-from fleetwatch_dashboard.server import DashboardServer
-from fleetwatch_dashboard.settings import DashboardSettings
 
 from fleetwatch.process import vitals
 from fleetwatch.process.addresses import reach, shown
 from fleetwatch.process.foundation import Foundation, foundation
 from fleetwatch.process.jobs import control_server
 from fleetwatch.process.local_agent import LocalAgent, agent_arguments
-from fleetwatch.process.parts import Parts
+from fleetwatch.process.parts import Parts, Stop
 from fleetwatch.process.stopping import stop_signals
 from fleetwatch.settings import ProcessSettings, Source
 
-AGENT_STOP_S, COLLECTOR_STOP_S, ALERTING_STOP_S, DASHBOARD_STOP_S, CONTROL_STOP_S = 2.5, 3.0, 1.5, 1.5, 0.2
-"""Of the ten seconds a stop may take; the store gets what is left."""
+AGENT_STOP, COLLECTOR_STOP = Stop(1, 2.5), Stop(2, 3.0)
+"""Of the ten seconds a stop may take; alerting and dashboard have theirs in showing.py, the store gets what is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +39,7 @@ class Running:
 
 
 async def run_everything(source: Source, announce: Callable[[Running], None], *, agent_log_level: str) -> None:
-    """Runs until a signal; `announce` is called once the page answers and the agent is started.
-
-    Parts start in the order store, dashboard, alerting, collector, agent and stop in the reverse.
+    """Runs until a signal; `announce` is called once the page answers.
 
     Raises:
         ConfigError: a setting or a store that cannot be used.
@@ -56,26 +53,24 @@ async def run_everything(source: Source, announce: Callable[[Running], None], *,
 
 async def _start(source: Source, base: Foundation, parts: Parts, agent_log_level: str) -> Running:
     process, listens = source.read(ProcessSettings), source.read(CollectorSettings)
-    shows = source.read(DashboardSettings)
     collector = Collector(listens, base.store, base.directory)
+    await parts.start("control", control_server(base), Stop(0, 0.2))
+    await parts.start("collector", collector, COLLECTOR_STOP)
+    agents = reach(listens.grpc, collector.port)
+    if process.agent:
+        arguments = agent_arguments(process, agents, listens.token_file, base.settings.data_dir)
+        await parts.start("agent", LocalAgent(arguments, agent_log_level), AGENT_STOP)
     figures: dict[str, vitals.Vitals] = {
         "fleetwatch_collector": collector.vitals,
         "fleetwatch_store": functools.partial(vitals.of_store, base.store),
     }
-    app = create_app(shows, base.store, collector.live, base.database, vitals=functools.partial(vitals.read, figures))
-    server = DashboardServer(app, shows)
-    page = f"http://{shown(shows.http, server.port)}"
-    alerts = source.read(AlertingSettings)
-    alerts = dataclasses.replace(alerts, external_url=alerts.external_url or page)
-    manager = AlertManager(alerts, base.store, base.database)
-    figures["fleetwatch_alerting"] = manager.vitals
-    await parts.start("control", control_server(base), CONTROL_STOP_S)
-    await parts.start("dashboard", server, DASHBOARD_STOP_S)
-    await parts.start("alerting", manager, ALERTING_STOP_S)
-    await parts.start("collector", collector, COLLECTOR_STOP_S)
-    agents = reach(listens.grpc, collector.port)
-    if process.agent:
-        arguments = agent_arguments(process, agents, listens.token_file, base.settings.data_dir)
-        await parts.start("agent", LocalAgent(arguments, agent_log_level), AGENT_STOP_S)
+    start_showing = await asyncio.to_thread(_import_showing)
+    page = await start_showing(source, base, parts, collector.live, figures)
     parts.write_vitals(figures, parts.importer(agents, listens.token_file), process.vitals_interval)
     return Running(page, shown(listens.grpc, collector.port), base.settings.data_dir, base.settings.store)
+
+
+def _import_showing() -> Callable[..., Awaitable[str]]:
+    from fleetwatch.process.showing import start_showing
+
+    return start_showing

@@ -1,11 +1,11 @@
-"""Starting the parts of a process in order and stopping them in the reverse, whatever happens on the way."""
+"""Starting the parts of a process in order and stopping them in theirs, whatever happens on the way."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -28,13 +28,30 @@ class Part(Protocol):
         """Finishes what is in flight and lets go of everything."""
 
 
-class Parts(contextlib.AsyncExitStack):
-    """The running parts; leaving the context stops them, the last started first."""
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """When a part is stopped (those of a smaller `turn` come first) and how long it may take."""
 
-    async def start(self, name: str, part: Part, stop_s: float) -> None:
+    turn: int
+    within_s: float
+
+
+class Parts(contextlib.AsyncExitStack):
+    """The running parts; leaving the context closes what else was opened, then stops them by their turns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started: list[tuple[Stop, str, Part]] = []
+        self.push_async_callback(self._stop)
+
+    async def start(self, name: str, part: Part, stop: Stop) -> None:
         """Starts a part; one that fails while starting is stopped too."""
-        self.push_async_callback(functools.partial(stop_within, name, part.stop, stop_s))
+        self._started.append((stop, name, part))
         await part.start()
+
+    async def _stop(self) -> None:
+        for stop, name, part in sorted(self._started, key=lambda one: one[0].turn):
+            await stop_within(name, part.stop, stop.within_s)
 
     def write_vitals(self, figures: Mapping[str, Vitals], write: Write, interval_s: float) -> None:
         """Stores the process's own measurements, under the name its host's agent uses, until the parts stop."""
