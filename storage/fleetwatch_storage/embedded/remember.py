@@ -32,7 +32,7 @@ def series(
         table.distrust(now_ms)
         last = _last_rows(connection, folder, measurement, layout, now_ms)
         if last is not None:
-            table.note(last, table.find(last.keys))
+            table.remember(last, table.find(last.keys))
     return tables
 
 

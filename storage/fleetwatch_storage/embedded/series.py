@@ -83,6 +83,11 @@ class SeriesTable:
         """After a start: rows before this time are in the database only."""
         self.ring.missed(np.arange(len(self.known)), np.full(len(self.known), before_ms - 1))
 
+    def remember(self, rows: Rows, series: Places) -> None:
+        """After a start: the last row of some series; what was before it is in the database only."""
+        self.note(rows, series)
+        self.ring.missed(series, rows.ts - 1)
+
     def note(self, rows: Rows, series: Places) -> None:
         """Takes over rows that were written, each series and time once."""
         last = self.last[series]
