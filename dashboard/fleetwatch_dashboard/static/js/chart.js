@@ -133,7 +133,7 @@ export class Chart {
   styles() {
     const { o } = this, stack = o.kind === 'stack', mirror = o.kind === 'mirror';
     const gaps = (u, k, a, z, found) => { const px = (u.bbox.width * o.gap) / (u.scales.x.max - u.scales.x.min); return found.filter((g) => g[1] - g[0] > px); };
-    const plain = { spanGaps: false, gaps, points: { show: false } };
+    const plain = { spanGaps: false, gaps, points: o.dots ? { size: 5 } : { show: false } };
     const lines = o.series.map((s, k) => ({ ...plain, label: s.name, stroke: token(`c-${s.color}`), width: stack ? 1 : 1.5,
       fill: stack ? (k ? undefined : token(`c-${s.color}`, 0.55)) : mirror ? token(`c-${s.color}`, 0.22) : undefined }));
     if (stack) return [...lines, ...(o.peak ? [{ ...plain, label: 'max', stroke: token('text-3'), width: 1 }] : [])];

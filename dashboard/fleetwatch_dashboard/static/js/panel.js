@@ -18,7 +18,9 @@ export class Panel {
   constructor(card, spec, page, first) {
     Object.assign(this, { card, spec, page, first, view: spec.views[0], store: new Map(), raw: new Map() });
     this.choice = $('[data-choose]', card)?.value ?? $('[data-only]', card)?.dataset.only ?? '';
-    this.chart = new Chart(card, { t: [], series: [], kind: 'lines', unit: '', page, bands: [], gaps: [], thresholds: [], events: [], words: first, gap: 60 });
+    // A metric of a program comes when the program sends it: no rhythm, so no gaps, and a lone value is a dot.
+    this.sparse = spec.id.startsWith('custom-');
+    this.chart = new Chart(card, { t: [], series: [], kind: 'lines', unit: '', page, bands: [], gaps: [], thresholds: [], events: [], words: first, gap: 60, dots: this.sparse });
     this.listen();
   }
 
@@ -55,7 +57,7 @@ export class Panel {
   }
 
   take({ t, series, resolution_s: step, gap_s: gap }) {
-    Object.assign(this, { t, step, gap: Math.max(gap, 2.5 * this.page.interval) });
+    Object.assign(this, { t, step, gap: this.sparse ? Infinity : Math.max(gap, 2.5 * this.page.interval) });
     this.store.clear();
     for (const one of series) this.store.set(`${one.metric.slice(this.spec.measurement.length + 1)} ${keyOf(one.tags)}`, { ...one, n: 0, bin: -1 });
   }
