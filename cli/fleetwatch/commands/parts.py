@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fleetwatch.settings import Source
 
 Check = Callable[["Source"], None]
-"""Raises ConfigError when the process could not listen."""
+"""Raises ConfigError or RuleFileError when the process could not start."""
 
 machine_option = click.option(
     "--machine-http", metavar="ADDRESS:PORT", help="Where /metrics, /healthz and /readyz are; default: nowhere."
@@ -50,7 +50,7 @@ def collector_command(config: Path | None, **given: Any) -> None:
     where = _ready(config, given, preflight.check_collector)
     from fleetwatch.process.apart import run_collector
 
-    _serve(run_collector(where, click.echo))
+    asyncio.run(run_collector(where, click.echo))
 
 
 @click.command("alerting")
@@ -68,10 +68,12 @@ def alerting_command(config: Path | None, **given: Any) -> None:
     \b
     fleetwatch alerting --rules rules.yaml --collector monitor-1:7400 --collector-token-file token
     """
-    where = _ready(config, given, None)
+    from fleetwatch.process import preflight
+
+    where = _ready(config, given, preflight.check_rules)
     from fleetwatch.process.apart import run_alerting
 
-    _serve(run_alerting(where, click.echo))
+    asyncio.run(run_alerting(where, click.echo))
 
 
 @click.command("dashboard")
@@ -93,10 +95,10 @@ def dashboard_command(config: Path | None, **given: Any) -> None:
     where = _ready(config, given, preflight.check_dashboard)
     from fleetwatch.process.apart import run_dashboard
 
-    _serve(run_dashboard(where, click.echo))
+    asyncio.run(run_dashboard(where, click.echo))
 
 
-def _ready(config: Path | None, given: dict[str, Any], listens: Check | None) -> Source:
+def _ready(config: Path | None, given: dict[str, Any], check: Check) -> Source:
     """The settings, with everything tried that can keep the process from starting, and logs set up."""
     from fleetwatch.logs import level_of, set_up_logs
     from fleetwatch.process import preflight
@@ -104,15 +106,7 @@ def _ready(config: Path | None, given: dict[str, Any], listens: Check | None) ->
 
     where = source(config, given)
     process = preflight.check_settings(where)
-    if listens is not None:
-        listens(where)
+    check(where)
     preflight.check_folder(where)
     set_up_logs(level_of(process.log_level), process.log_format)
     return where
-
-
-def _serve(process: Coroutine[Any, Any, None]) -> None:
-    from fleetwatch.process.stopping import leave
-
-    asyncio.run(process)
-    leave()

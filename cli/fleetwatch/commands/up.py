@@ -44,15 +44,15 @@ def up_command(config: Path | None, no_agent: bool, **given: Any) -> None:
 
     where = source(config, {**given, "agent": False if no_agent else None})
     process = preflight.check_settings(where)
-    for check in (preflight.check_collector, preflight.check_dashboard, preflight.check_folder):
-        check(where)
+    preflight.check_collector(where)
+    preflight.check_dashboard(where)
+    preflight.check_rules(where)
+    preflight.check_folder(where)
     level = level_of(process.log_level, quiet_on_terminal=True)
     set_up_logs(level, process.log_format)
     from fleetwatch.process.everything import run_everything
-    from fleetwatch.process.stopping import leave
 
     asyncio.run(run_everything(where, announce, agent_log_level=level))
-    leave()
 
 
 def announce(running: Running) -> None:

@@ -42,6 +42,19 @@ def check_dashboard(source: Source) -> None:
     check_free(source.read(DashboardSettings).http, "http")
 
 
+def check_rules(source: Source) -> None:
+    """The rule file, when one is named.
+
+    Raises:
+        RuleFileError: it cannot be used; with all that is wrong.
+    """
+    file = source.read(AlertingSettings).rules
+    if file is not None:
+        from fleetwatch_alerting.rules import load
+
+        load(file)
+
+
 def check_folder(source: Source) -> None:
     """The data folder.
 

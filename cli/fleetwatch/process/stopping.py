@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -43,18 +41,6 @@ def stop_signals() -> Iterator[asyncio.Event]:
         watchdog.cancel()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-
-
-def leave() -> None:
-    """Ends a process whose parts have all stopped, without tearing the interpreter down.
-
-    The poller thread of grpc.aio outlives the servers, and with a thread alive DuckDB reports every object
-    of its own as leaked on standard error.
-    """
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def end_now() -> None:
