@@ -83,9 +83,9 @@ async def work(args: argparse.Namespace) -> None:
 
 
 def _print_moment(fleet: Fleet, *, latencies: bool) -> None:
-    tally = dataclasses.asdict(fleet.tally)
+    tally = {name: getattr(fleet.tally, name) for name in Tally.__slots__}
     for name in ("ack_s", "delivery_s"):
-        tally[name] = list(tally[name]) if latencies else []
+        tally[name] = list(getattr(fleet.tally, name)) if latencies else []
     moment = {"connected": fleet.connected, "unacked": fleet.unacked, "cpu_s": time.process_time(), "tally": tally}
     print(json.dumps(moment), flush=True)
 

@@ -68,7 +68,8 @@ def undergo(ordeal: Ordeal, folder: Path) -> Outcome:
         agents = [_agent(number, ordeal, collector, folder) for number in range(ordeal.agents)]
         for agent in agents:
             stack.enter_context(agent)
-        victims: list[Process] = [collector, *agents, *([influxd] if influxd else [])]
+        servers: list[Process] = [collector, *([influxd] if influxd else [])]
+        victims = [*agents, *servers * max(1, len(agents) // 2)]  # a third or half of the kills hit a server
         kills = _kill(ordeal, victims, agents)
         drained_s = _drain(agents)
         collector.kill()
@@ -76,7 +77,7 @@ def undergo(ordeal: Ordeal, folder: Path) -> Outcome:
             influxd.restart()
         with reopened(collector, store) as reader:
             verdict = judge(reader, [agent.ledger() for agent in agents], host_series())
-        return Outcome(verdict, kills, drained_s, {victim.name: victim.log for victim in victims})
+        return Outcome(verdict, kills, drained_s, {victim.name: victim.log for victim in [*servers, *agents]})
 
 
 @contextlib.contextmanager
