@@ -10,10 +10,10 @@ from typing import Any
 from fleetwatch_storage.query import Matcher, Op, Query, Transform
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.embedded import HOUR, MIN, Clock, Place, S
-from tests.support.store_rows import Row, alike, expected, frame, merged, rows_of
+from tests.support.store_rows import Row, Rows, alike, expected, frame, merge, rows_of
 from tests.support.stores import directory
 
 TAGS = {"web-1": {"env": "prod"}, "web-2": {}, "db-1": {"env": "test"}}
@@ -53,7 +53,8 @@ class Life(RuleBasedStateMachine):
         self.place = Place(self.root / "store", directory(self.root, TAGS), Clock(T0))
         self.store = self.place.open(store_window_bytes=1 << 16, seal_lateness_s=60.0)
         self.written: list[Row] = []
-        self.latest: dict[Any, Any] = {}
+        self.stored: Rows = {}
+        self.steady = T0
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
@@ -63,6 +64,7 @@ class Life(RuleBasedStateMachine):
     def write(self, rows: list[Row]) -> None:
         self.store.write([frame("app", rows)])
         self.written += rows
+        merge(self.stored, rows)
 
     @rule(rows=new_rows)
     def write_new_rows(self, rows: list[Any]) -> None:
@@ -81,6 +83,19 @@ class Life(RuleBasedStateMachine):
             start = data.draw(st.integers(0, len(self.written) - 1))
             self.write(self.written[start : start + 10])
 
+    @rule()
+    def write_a_steady_counter(self) -> None:
+        """A value every five minutes from the beginning to now: roll-ups only know rises over gaps of up to ten."""
+        while self.steady <= self.place.clock.now:
+            number = (self.steady - T0) // MIN
+            self.write([Row("db-1", self.steady, {"steady": float(number * number % 997)})])
+            self.steady += 5 * MIN
+
+    @rule(step=st.sampled_from([MIN, 5 * MIN, HOUR]), back=st.integers(0, 600), length=st.integers(1, 600))
+    def ask_about_the_steady_counter(self, step: int, back: int, length: int) -> None:
+        asked = {"fields": ("steady",), "step_ms": step, "transform": Transform.INCREASE}
+        self.check({**asked, "back": back, "length": length})
+
     @rule(minutes=st.integers(10, 90))
     def time_passes(self, minutes: int) -> None:
         self.place.clock.now += minutes * MIN
@@ -95,6 +110,7 @@ class Life(RuleBasedStateMachine):
         self.store = self.place.open(store_window_bytes=1 << 16, seal_lateness_s=60.0)
 
     @rule(asked=questions)
+    @precondition(lambda self: self.written)
     def ask(self, asked: dict[str, Any]) -> None:
         self.check(asked)
 
@@ -105,8 +121,10 @@ class Life(RuleBasedStateMachine):
     def check(self, asked: dict[str, Any]) -> None:
         options = dict(asked)
         start = self.place.clock.now - options.pop("back") * MIN
+        if options["transform"] is Transform.INCREASE and options["fields"] != ("steady",):
+            options["step_ms"] = 90 * S if options["step_ms"] else 0
         query = Query("app", start_ms=start, end_ms=start + options.pop("length") * MIN, **options)
-        want = expected(merged(self.written), query, TAGS)
+        want = expected(self.stored, query, TAGS)
         got = rows_of(self.store.read(query))
         assert alike(got, want), f"{query}\n got {got}\nwant {want}"
 
@@ -115,7 +133,7 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         last: dict[Any, Any] = {}
-        for (host, tags, at), found in sorted(merged(self.written).items()):
+        for (host, tags, at), found in sorted(self.stored.items()):
             last[host, tags] = (host, tags, at, found)
         want = [row for _, row in sorted(last.items()) if row[2] >= self.place.clock.now - HOUR]
         got = [row for one in self.store.latest(["app"]) for row in rows_of(one)]

@@ -91,10 +91,15 @@ def _near(a: Any, b: Any) -> bool:
 def merged(rows: Iterable[Row]) -> Rows:
     """What a store holds after these rows were written in this order."""
     stored: Rows = {}
+    merge(stored, rows)
+    return stored
+
+
+def merge(stored: Rows, rows: Iterable[Row]) -> None:
+    """Adds rows to what a store holds."""
     for row in rows:
         there = {name: value for name, value in row.fields.items() if value is not None}
         stored.setdefault((row.host, row.tagset, row.time), {}).update(there)
-    return stored
 
 
 # The model: the docstrings of query.py said once more, slowly and without numpy.

@@ -17,13 +17,21 @@ from fleetwatch_storage.embedded.layout import Layout, SealedFile
 from fleetwatch_storage.embedded.names import Names
 from fleetwatch_storage.embedded.rows import HOUR_MS
 from fleetwatch_storage.embedded.sources import parquet
+from fleetwatch_storage.errors import StoreUnavailable
 
 _log = structlog.get_logger()
 
 
 def names(connection: DuckDBPyConnection, folder: Path, known: Names) -> Names:
     """The names of the store: those beside the sealed files when the database is new."""
-    found = sidecar.read(folder) if not known.by_id else None
+    try:
+        found = sidecar.read(folder) if not known.by_id else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreUnavailable(
+            f"{folder / files.FOLDER}: names.json cannot be read ({error}); restore a backup, or move the folder "
+            "aside",
+            reason="corrupt",
+        ) from error
     if found is None:
         return known
     connection.execute("BEGIN")

@@ -10,7 +10,7 @@ import duckdb
 from fleetwatch_storage.errors import QueryFailed, StorageError, StoreUnavailable
 
 
-def while_opening(error: duckdb.Error | ValueError, file: Path) -> StoreUnavailable:
+def while_opening(error: duckdb.Error, file: Path) -> StoreUnavailable:
     """Why the store's file cannot be opened."""
     text = str(error)
     if holder := re.search(r"Conflicting lock is held.*?\(PID (\d+)\)", text):

@@ -8,11 +8,9 @@ from duckdb import DuckDBPyConnection
 
 from fleetwatch_storage.embedded.database import insert
 from fleetwatch_storage.embedded.fetch import plain
-from fleetwatch_storage.embedded.layout import HotTable
+from fleetwatch_storage.embedded.layout import KEYS, HotTable
 from fleetwatch_storage.embedded.names import Field
 from fleetwatch_storage.embedded.rows import Rows
-
-_KEYS = ("ts", "host_id", "inst_id")
 
 
 def table_for(
@@ -34,7 +32,7 @@ def table_for(
 
 
 def _create(connection: DuckDBPyConnection, key: tuple[int, int], wanted: dict[str, str], generation: int) -> HotTable:
-    table = HotTable(*key, generation, frozenset((*_KEYS, *wanted)))
+    table = HotTable(*key, generation, frozenset((*KEYS, *wanted)))
     columns = "".join(f", {column} {kind}" for column, kind in wanted.items())
     connection.execute(f"CREATE TABLE {table.name} (ts BIGINT, host_id INTEGER, inst_id INTEGER{columns})")
     return table
@@ -63,7 +61,7 @@ def _merge(connection: DuckDBPyConnection, table: str, rows: Rows) -> None:
     if not len(there["ts"]):
         insert(connection, table, batch)
         return
-    newer = ", ".join([*(f"b.{key}" for key in _KEYS), *(_newer(name, batch) for name in there if name not in _KEYS)])
+    newer = ", ".join([*(f"b.{key}" for key in KEYS), *(_newer(name, batch) for name in there if name not in KEYS)])
     united = connection.execute(f"SELECT {newer} FROM batch b LEFT JOIN there t ON {match}").fetchnumpy()
     connection.execute(f"DELETE FROM {table} t USING batch b WHERE {match} AND {between}")
     insert(connection, table, {name: plain(column) for name, column in united.items()})

@@ -12,14 +12,14 @@ from duckdb import DuckDBPyConnection
 from fleetwatch_storage.embedded import files, rollups
 from fleetwatch_storage.embedded.files import Step
 from fleetwatch_storage.embedded.kinds import kept
-from fleetwatch_storage.embedded.layout import ROLL_UPS, SLICE_HOSTS, HotTable, Layout, SealedFile, Tier
+from fleetwatch_storage.embedded.layout import KEYS, ROLL_UPS, SLICE_HOSTS, HotTable, Layout, SealedFile, Tier
 from fleetwatch_storage.embedded.names import Field, Measurement
 from fleetwatch_storage.embedded.plan import Part
 from fleetwatch_storage.embedded.ranges import Ranges, condition
 from fleetwatch_storage.embedded.rollups import Column
 from fleetwatch_storage.embedded.rows import HOUR_MS
 from fleetwatch_storage.embedded.selection import Selection
-from fleetwatch_storage.embedded.sources import KEYS, Sources, parquet, union
+from fleetwatch_storage.embedded.sources import Sources, parquet, union
 from fleetwatch_storage.reduce import LOOKBACK_MS
 
 ORDER = "ORDER BY host_id, inst_id, ts"

@@ -12,6 +12,9 @@ from duckdb import DuckDBPyConnection
 
 from fleetwatch_storage.embedded.rows import HOUR_MS
 
+KEYS = ("ts", "host_id", "inst_id")
+"""Columns every table and file has."""
+
 MINUTE_MS = 60_000
 SLICE_HOSTS = 1000
 """Files hold the hosts of one slice of ids: it bounds what sealing sorts at once, and lets queries leave files out."""
@@ -120,17 +123,13 @@ def load(connection: DuckDBPyConnection) -> Layout:
 
 
 def _tables(connection: DuckDBPyConnection) -> list[HotTable]:
-    found: dict[str, set[str]] = {}
-    for name, column in connection.execute(
-        "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
-    ).fetchall():
-        if name.startswith("hot_"):
-            found.setdefault(name, set()).add(column)
+    """The hot tables; DuckDB tells their columns faster in their definitions than in its list of columns."""
     tables = []
-    for name, columns in found.items():
+    for name, definition in connection.execute("SELECT table_name, sql FROM duckdb_tables()").fetchall():
         if match := re.fullmatch(r"hot_(\d+)_(\d+)_(\d+)", name):
             measurement, hour, generation = map(int, match.groups())
-            tables.append(HotTable(measurement, hour * HOUR_MS, generation, frozenset(columns)))
+            columns = frozenset((*KEYS, *re.findall(r"\bf\d+\b", definition)))
+            tables.append(HotTable(measurement, hour * HOUR_MS, generation, columns))
     return sorted(tables, key=lambda table: (table.measurement, table.hour_ms, table.generation))
 
 

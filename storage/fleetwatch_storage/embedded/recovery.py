@@ -51,7 +51,7 @@ class Recovery:
                 known = adopt.names(cursor, self._folder, names.load(cursor))
                 found = adopt.files_of(cursor, self._folder, layout.load(cursor), len(known.by_id))
                 series = remember.series(cursor, self._folder, known, found, self._now_ms())
-        except (duckdb.Error, ValueError) as error:
+        except duckdb.Error as error:
             raise faults.while_opening(error, self._folder / "hot.duckdb") from error
         state = self._state
         state.names, state.layout, state.series = known, found, series

@@ -8,13 +8,13 @@ import numpy as np
 from duckdb import DuckDBPyConnection
 
 from fleetwatch_storage.embedded import fetch
-from fleetwatch_storage.embedded.layout import Layout, Tier
+from fleetwatch_storage.embedded.layout import KEYS, Layout, Tier
 from fleetwatch_storage.embedded.names import Measurement, Names
 from fleetwatch_storage.embedded.plan import Part
 from fleetwatch_storage.embedded.rows import HOUR_MS, Rows
 from fleetwatch_storage.embedded.selection import Selection
 from fleetwatch_storage.embedded.series import SeriesTable
-from fleetwatch_storage.embedded.sources import KEYS, Sources, union
+from fleetwatch_storage.embedded.sources import Sources, union
 
 _END_MS = 1 << 53
 

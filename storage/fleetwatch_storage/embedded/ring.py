@@ -137,18 +137,20 @@ class Ring:
         """
         if (self._since[series] > start_ms).any() or any(field.text for field in fields):
             return None
-        depth = 0
+        since, depth = self._since[series], 0
         while depth < self.depth:
             depth = min(self.depth, max(_FEW_ROWS, 2 * depth))
             time, columns = self._newest(series, depth, fields)
             inside = (time >= before_ms) & (time < end_ms)
-            if (time[:, 0] < start_ms).all() and _has_one_before(time, inside, columns, before_ms, start_ms):
+            sure = inside & (time < start_ms) & (time >= since[:, None])
+            later = inside & (time >= start_ms)
+            if (time[:, 0] < start_ms).all() and (
+                before_ms == start_ms or _have_one_before(sure, later, columns).all()
+            ):
                 return _found(time, inside, columns)
-        unsure = np.flatnonzero(self._since[series] > before_ms)
-        few = [None if column is None else column[unsure] for column in columns]
-        if not _has_one_before(time[unsure], inside[unsure], few, before_ms, start_ms):
-            return None
-        return _found(time, inside, columns)
+        if ((since <= before_ms) | _have_one_before(sure, later, columns)).all():
+            return _found(time, inside, columns)
+        return None
 
     def _newest(self, series: Places, rows: int, fields: list[Field]) -> tuple[Times, list[Numbers | None]]:
         """Times and values (n, rows) of the newest rows of each series, the oldest first."""
@@ -159,18 +161,13 @@ class Ring:
         return self._time.reshape(-1)[turned], values
 
 
-def _has_one_before(
-    time: Times, inside: Mask, columns: Sequence[Numbers | None], before_ms: int, start_ms: int
-) -> bool:
-    """Whether every series with values of a field from the start on has one before it too, if any such is wanted."""
-    if before_ms == start_ms:
-        return True
-    early = inside & (time < start_ms)
+def _have_one_before(sure: Mask, later: Mask, columns: Sequence[Numbers | None]) -> Mask:
+    """Which series (n,) have, for every field they have `later`, a value among those `sure` to be the last before."""
+    have = np.ones(len(sure), np.bool_)
     for column in (column for column in columns if column is not None):
         there = ~np.isnan(column)
-        if (~(early & there).any(1) & (inside & ~early & there).any(1)).any():
-            return False
-    return True
+        have &= (sure & there).any(1) | ~(later & there).any(1)
+    return have
 
 
 def _found(time: Times, inside: Mask, columns: Sequence[Numbers | None]) -> Found:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from duckdb import DuckDBPyConnection
 
 from fleetwatch_storage.embedded.kinds import Kept
+from fleetwatch_storage.embedded.layout import KEYS
 from fleetwatch_storage.embedded.names import Field
-from fleetwatch_storage.embedded.sources import KEYS
 
 _KEYS = ", ".join(KEYS)
 

@@ -85,7 +85,8 @@ class SeriesTable:
 
     def remember(self, rows: Rows, series: Places) -> None:
         """After a start: the last row of some series; what was before it is in the database only."""
-        self.note(rows, series)
+        if len(rows):
+            self.note(rows, series)
         self.ring.missed(series, rows.ts - 1)
 
     def note(self, rows: Rows, series: Places) -> None:

@@ -7,14 +7,13 @@ from itertools import groupby
 from pathlib import Path
 
 from fleetwatch_storage.embedded.database import literal
-from fleetwatch_storage.embedded.layout import HotTable, Layout, SealedFile, Tier
+from fleetwatch_storage.embedded.layout import KEYS, HotTable, Layout, SealedFile, Tier
 from fleetwatch_storage.embedded.names import Field
 from fleetwatch_storage.embedded.plan import Part
 from fleetwatch_storage.embedded.ranges import condition
 from fleetwatch_storage.embedded.rows import HOUR_MS
 from fleetwatch_storage.embedded.selection import Selection
 
-KEYS = ("ts", "host_id", "inst_id")
 Projection = Callable[[Collection[str]], list[str]]
 """The columns to read besides the keys, given the columns there are."""
 

@@ -7,10 +7,10 @@ from collections.abc import Collection
 from duckdb import DuckDBPyConnection
 
 from fleetwatch_storage.embedded import aggregates, fetch, rolled
-from fleetwatch_storage.embedded.layout import Tier
+from fleetwatch_storage.embedded.layout import KEYS, Tier
 from fleetwatch_storage.embedded.names import Field
 from fleetwatch_storage.embedded.question import Question, absent
-from fleetwatch_storage.embedded.sources import KEYS, union
+from fleetwatch_storage.embedded.sources import union
 from fleetwatch_storage.errors import QueryFailed
 from fleetwatch_storage.frames import Frame
 
