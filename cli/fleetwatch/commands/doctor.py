@@ -77,7 +77,7 @@ def _checks(where: Source) -> Iterator[Finding]:
     yield from local.check_secret("collector_token_file", remote.collector_token_file)
     yield from local.check_rules(where.read(AlertingSettings).rules)
     yield from ports.check_pages(where.read(DashboardSettings).http)
-    yield from collector.check(remote, listens.grpc)
+    yield from collector.check(where, listens.grpc)
 
 
 def _print(finding: Finding) -> None:

@@ -12,43 +12,64 @@ from fleetwatch_storage.errors import StorageError
 from fleetwatch.doctor import ports
 from fleetwatch.doctor.clock import check_skew
 from fleetwatch.doctor.findings import Finding, note, ok, wrong
+from fleetwatch.reader import remote_settings, somebody_listens
 
 if TYPE_CHECKING:
     from fleetwatch_storage.hosts import Host
-    from fleetwatch_storage.settings import StoreSettings
     from fleetwatch_storage.store import Health, StoreReader
+
+    from fleetwatch.settings import Source
 
 SILENT_INTERVALS = 6
 UNREACHED = "remote"
 """The engine of a remote store that could not ask its collector; an answer names the collector's engine."""
 
 
-def check(settings: StoreSettings, listens_at: str) -> Iterator[Finding]:
-    """Asks the collector of these settings; `listens_at` is where one of this machine would listen."""
+def check(where: Source, listens_at: str) -> Iterator[Finding]:
+    """Asks the collector that these settings name; `listens_at` is where one of this machine would listen."""
     from fleetwatch_storage.remote import RemoteStore, remote_options
 
+    settings = remote_settings(where)
     try:
         reader = RemoteStore(settings.collector, remote_options(settings))
     except ConfigError as error:
         yield wrong("collector", f"cannot be asked: {error}")
         return
     try:
-        yield from check_collector(reader, settings.collector, listens_at)
+        yield from check_collector(reader, where, settings.collector, listens_at)
     finally:
         reader.close()
 
 
-def check_collector(reader: StoreReader, address: str, listens_at: str) -> Iterator[Finding]:
+def check_collector(reader: StoreReader, where: Source, address: str, listens_at: str) -> Iterator[Finding]:
     """Whether a collector answers at `address` and its store works; `listens_at` is where one of ours would listen."""
     health = reader.health()
     if health.engine == UNREACHED:
-        yield wrong("collector", health.detail, "start one: fleetwatch up")
+        text = health.detail if somebody_listens(address) else f"nobody answers at {address}"
+        yield wrong("collector", text, "start one: fleetwatch up")
         if address == listens_at:
             yield from ports.could_listen("agents' port", listens_at, "grpc")
+        yield from check_store(where)
         return
     yield ok("collector", f"answers at {address}")
     yield store_finding(health)
     yield from _hosts(reader)
+
+
+def check_store(where: Source) -> Iterator[Finding]:
+    """The store of this machine, opened here because no collector answers for it; nothing when there is none yet."""
+    from fleetwatch_storage.settings import StoreSettings
+
+    from fleetwatch.process.foundation import foundation
+
+    settings = where.read(StoreSettings)
+    if settings.store == "remote" or not (settings.data_dir / "metadata.sqlite").exists():
+        return
+    try:
+        with foundation(where) as opened:
+            yield store_finding(opened.store.health())
+    except ConfigError as error:
+        yield wrong("store", str(error))
 
 
 def store_finding(health: Health) -> Finding:

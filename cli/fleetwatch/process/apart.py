@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from fleetwatch.process import vitals
 from fleetwatch.process.addresses import reach, shown
-from fleetwatch.process.foundation import Foundation, foundation
-from fleetwatch.process.jobs import control_server
+from fleetwatch.process.foundation import Foundation, opened
+from fleetwatch.process.jobs import start_control
 from fleetwatch.process.parts import Parts, Stop
 from fleetwatch.process.stopping import stop_signals
 from fleetwatch.settings import ProcessSettings, Source
@@ -34,8 +34,8 @@ async def run_collector(source: Source, announce: Announce) -> None:
     from fleetwatch_collector.settings import CollectorSettings
 
     process, listens = source.read(ProcessSettings), source.read(CollectorSettings)
-    with stop_signals() as stop, foundation(source) as base:
-        async with Parts() as parts:
+    with stop_signals() as stop:
+        async with opened(source) as base, Parts() as parts:
             collector = Collector(listens, base.store, base.directory)
             figures: dict[str, vitals.Vitals] = {
                 "fleetwatch_collector": collector.vitals,
@@ -43,7 +43,7 @@ async def run_collector(source: Source, announce: Announce) -> None:
             }
             metrics = functools.partial(vitals.prometheus, figures)
             parts.serve_machines(process.machine_http, metrics, functools.partial(readiness, base))
-            await parts.start("control", control_server(base), Stop(0, 0.2))
+            await start_control(parts, base)
             await parts.start("collector", collector, STOP)
             write = parts.importer(reach(listens.grpc, collector.port), listens.token_file)
             parts.write_vitals(figures, write, process.vitals_interval)
@@ -62,8 +62,8 @@ async def run_alerting(source: Source, announce: Announce) -> None:
     from fleetwatch_alerting.settings import AlertingSettings
 
     process = source.read(ProcessSettings)
-    with stop_signals() as stop, foundation(source, beside_collector=True) as base:
-        async with Parts() as parts:
+    with stop_signals() as stop:
+        async with opened(source, beside_collector=True) as base, Parts() as parts:
             manager = AlertManager(source.read(AlertingSettings), base.store, base.database)
             figures: dict[str, vitals.Vitals] = {"fleetwatch_alerting": manager.vitals}
             metrics = functools.partial(vitals.prometheus, figures)
@@ -86,8 +86,8 @@ async def run_dashboard(source: Source, announce: Announce) -> None:
     from fleetwatch_storage.remote import RemoteLive, remote_options
 
     shows = source.read(DashboardSettings)
-    with stop_signals() as stop, foundation(source, beside_collector=True) as base:
-        async with Parts() as parts:
+    with stop_signals() as stop:
+        async with opened(source, beside_collector=True) as base, Parts() as parts:
             live = RemoteLive(base.settings.collector, remote_options(base.settings))
             parts.push_async_callback(live.close)
             server = DashboardServer(create_app(shows, base.store, live, base.database), shows)

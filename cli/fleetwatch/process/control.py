@@ -112,7 +112,10 @@ def ask(data_dir: Path, request: Mapping[str, Any], progress: Progress) -> Mappi
 
 @contextlib.contextmanager
 def short_path(data_dir: Path) -> Iterator[str]:
-    """A name for the socket that fits into the 108 bytes of an address, however deep the folder is."""
+    """A name for the socket that fits into the 108 bytes of an address, however deep the folder is (on Linux)."""
+    if not Path("/proc/self/fd").exists():
+        yield str(data_dir / NAME)
+        return
     folder = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{NAME}"

@@ -17,8 +17,8 @@ from fleetwatch_collector.settings import CollectorSettings
 
 from fleetwatch.process import vitals
 from fleetwatch.process.addresses import reach, shown
-from fleetwatch.process.foundation import Foundation, foundation
-from fleetwatch.process.jobs import control_server
+from fleetwatch.process.foundation import Foundation, opened
+from fleetwatch.process.jobs import start_control
 from fleetwatch.process.local_agent import LocalAgent, agent_arguments
 from fleetwatch.process.parts import Parts, Stop
 from fleetwatch.process.stopping import stop_signals
@@ -45,8 +45,8 @@ async def run_everything(source: Source, announce: Callable[[Running], None], *,
         ConfigError: a setting or a store that cannot be used.
         RuleFileError: a rule file that cannot be used.
     """
-    with stop_signals() as stop, foundation(source) as base:
-        async with Parts() as parts:
+    with stop_signals() as stop:
+        async with opened(source) as base, Parts() as parts:
             announce(await _start(source, base, parts, agent_log_level))
             await stop.wait()
 
@@ -54,7 +54,7 @@ async def run_everything(source: Source, announce: Callable[[Running], None], *,
 async def _start(source: Source, base: Foundation, parts: Parts, agent_log_level: str) -> Running:
     process, listens = source.read(ProcessSettings), source.read(CollectorSettings)
     collector = Collector(listens, base.store, base.directory)
-    await parts.start("control", control_server(base), Stop(0, 0.2))
+    await start_control(parts, base)
     await parts.start("collector", collector, COLLECTOR_STOP)
     agents = reach(listens.grpc, collector.port)
     if process.agent:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,21 @@ class Foundation:
     database: Any  # what open_database returns: an engine of SQLAlchemy, which only storage knows
     directory: HostDirectory
     store: Store
+
+
+@contextlib.asynccontextmanager
+async def opened(source: Source, *, beside_collector: bool = False) -> AsyncIterator[Foundation]:
+    """`foundation` for an event loop: a store that takes long to open or close does not keep signals out.
+
+    Raises:
+        ConfigError: as `foundation`.
+    """
+    base = foundation(source, beside_collector=beside_collector)
+    found = await asyncio.to_thread(base.__enter__)
+    try:
+        yield found
+    finally:
+        await asyncio.to_thread(base.__exit__, None, None, None)
 
 
 @contextlib.contextmanager

@@ -14,11 +14,13 @@ from fleetwatch_storage.store import Progress
 from fleetwatch.console import Problem
 from fleetwatch.process.control import ControlServer, Job
 from fleetwatch.process.foundation import Foundation
+from fleetwatch.process.parts import Parts, Stop
 
 
-def control_server(base: Foundation) -> ControlServer:
-    """The control socket of a process that has this store open."""
-    return ControlServer(base.settings.data_dir, jobs(base))
+async def start_control(parts: Parts, base: Foundation) -> None:
+    """The control socket of the process that has the embedded store; other stores take several processes."""
+    if isinstance(base.store, EmbeddedStore):
+        await parts.start("control", ControlServer(base.settings.data_dir, jobs(base)), Stop(0, 0.2))
 
 
 def jobs(base: Foundation) -> dict[str, Job]:
