@@ -363,12 +363,13 @@ while True:
 """
 
 
+@pytest.mark.timeout(300)
 def test_kill_9_at_any_moment_loses_doubles_and_alters_nothing_acknowledged(place: Place, tmp_path: Path) -> None:
     """Each write repeats the one before; hours are sealed meanwhile."""
     random, acked = np.random.default_rng(3), -1
 
     for _ in range(6):
-        acked = max(acked, killed_after(place, tmp_path, acked + 1, int(random.integers(5, 80))))
+        acked = max(acked, killed_after(place, tmp_path, acked + 1, int(random.integers(5, 50))))
 
     with closing(place.open()) as store:
         stored = len(store.read(app(end_ms=T0 + 100 * HOUR))) // 500
