@@ -28,8 +28,7 @@ def names(connection: DuckDBPyConnection, folder: Path, known: Names) -> Names:
         found = sidecar.read(folder) if not known.by_id else None
     except (ValueError, KeyError, TypeError) as error:
         raise StoreUnavailable(
-            f"{folder / files.FOLDER}: names.json cannot be read ({error}); restore a backup, or move the folder "
-            "aside",
+            f"{folder / files.FOLDER}: names.json cannot be read ({error}); restore a backup, or move the folder aside",
             reason="corrupt",
         ) from error
     if found is None:
