@@ -47,8 +47,8 @@ def holds(store: EmbeddedStore, numbers: list[int], rows: int = 2000, every_ms: 
     """Holds the rows of exactly these writes, each once, unaltered."""
     answer = store.read(app(end_ms=T0 + 100 * HOUR))
     want = [noise(number, rows, every_ms) for number in numbers]
-    assert answer.time.tolist() == np.concatenate([one.time for one in want]).tolist()
-    assert (answer.fields["value"] == np.concatenate([one.fields["value"] for one in want])).all()
+    assert np.array_equal(answer.time, np.concatenate([one.time for one in want])), "other rows than were written"
+    assert np.array_equal(answer.fields["value"], np.concatenate([one.fields["value"] for one in want])), "altered"
 
 
 def test_a_second_process_is_told_who_has_the_store(place: Place) -> None:

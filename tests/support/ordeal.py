@@ -62,6 +62,8 @@ def undergo(ordeal: Ordeal, folder: Path) -> Outcome:
     """Runs the ordeal in `folder` and judges the store after a last kill -9 of everything."""
     with contextlib.ExitStack() as stack:
         influxd = stack.enter_context(Influxd(folder / "influx")) if ordeal.influx else None
+        if influxd is not None:
+            influxd.query("CREATE DATABASE fleetwatch")  # a collector killed too soon would not have come to it
         store = {} if influxd is None else {"store": "influx", "influx_url": influxd.url}
         collector = Collector(folder, {**store, **NO_LIMITS}, program=ordeal.program)
         stack.enter_context(collector)
