@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fleetwatch_storage.query import Matcher, Op, Query, Transform
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -55,6 +56,7 @@ class Life(RuleBasedStateMachine):
         self.written: list[Row] = []
         self.stored: Rows = {}
         self.steady = T0
+        self.written_at_start = 0
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
@@ -105,7 +107,9 @@ class Life(RuleBasedStateMachine):
         self.store.maintenance.run(self.place.clock.now)
 
     @rule()
+    @precondition(lambda self: len(self.written) >= self.written_at_start + 20)
     def restart(self) -> None:
+        self.written_at_start = len(self.written)
         self.store.close()
         self.store = self.place.open(store_window_bytes=1 << 16, seal_lateness_s=60.0)
 
@@ -140,7 +144,7 @@ class Life(RuleBasedStateMachine):
         assert alike(got, want), f"got {got}\nwant {want}"
 
 
-TestLife = Life.TestCase
+TestLife = pytest.mark.timeout(600)(Life.TestCase)  # five thousand steps take about a minute of an idle processor
 TestLife.settings = settings(
     max_examples=100,
     stateful_step_count=50,
