@@ -193,9 +193,11 @@ def test_kill_9_takes_the_agent_along(tmp_path: Path) -> None:
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     up = Up(tmp_path)
+    agents: list[int] = []
     try:
         up.start()
-        for agent in wait_until(up.agents, what="the local agent"):
+        agents = wait_until(up.agents, what="the local agent")
+        for agent in agents:
             os.kill(agent, signal.SIGSTOP)  # so that stopping in order takes its time
         os.kill(up.pid, signal.SIGINT)
         wait_until(lambda: "stopping" in up.log, what="the first signal")
@@ -205,7 +207,10 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         took_s = time.monotonic() - asked
     finally:
         up.close()
+        for agent in agents:
+            os.kill(agent, signal.SIGCONT)  # it has a SIGTERM waiting: its parent is gone
 
+    wait_until(lambda: not any(map(alive, agents)), what="the agent's end")
     assert code == 1
     assert took_s < 2
 
