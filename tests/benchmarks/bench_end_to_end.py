@@ -6,6 +6,7 @@ Every figure is CPU time of the collector's process over points that were acknow
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +25,18 @@ HEADINGS = (
 )  # fmt: skip
 
 
+CONNECTED_S = 180.0
+"""Ten thousand connections take this long at most, also where the machine is busy with other things."""
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One line of the table."""
+    """One line of the table; measured for `seconds` after all agents have been connected for `settle_s`."""
 
     agents: int
     interval_s: float
     rows: int
-    seconds: float = 40.0
+    seconds: float = 30.0
     settle_s: float = 15.0
 
     def arguments(self, collector: Collector) -> list[str]:
@@ -41,8 +46,8 @@ class Load:
             "agents": self.agents,
             "interval": self.interval_s,
             "rows": self.rows,
-            "seconds": self.seconds,
-            "connect-over": min(self.settle_s, self.agents / 1000),
+            "seconds": 3600,
+            "connect-over": self.agents / 1000,
         }
         return [text for name, value in values.items() for text in (f"--{name}", str(value))]
 
@@ -90,20 +95,25 @@ async def measure(collector: Collector, load: Load) -> Measured:
     processes = LoadProcesses(load.arguments(collector))
     await processes.start()
     try:
-        await wait_until_async(
-            lambda: processes.now().connected == load.agents,
-            within_s=load.seconds / 2 + 20,
-            what="all agents connected",
-        )
+        await all_connected(processes, load)
         await asyncio.sleep(load.settle_s)
+        processes.signal(signal.SIGUSR1)
         before, points, started = collector.usage(), processes.now().tally.points_acked, time.monotonic()
-        await wait_until_async(lambda: time.monotonic() - started > load.seconds - load.settle_s - 5, within_s=3600)
+        await asyncio.sleep(load.seconds)
         after, wall_s, moment = collector.usage(), time.monotonic() - started, processes.now()
+        processes.signal(signal.SIGTERM)
         await processes.finished()
     finally:
         processes.kill()
     taken = moment.tally.points_acked - points
     return Measured(load, wall_s, taken, after.cpu_s - before.cpu_s, after, processes.now())
+
+
+async def all_connected(processes: LoadProcesses, load: Load) -> None:
+    """Waits until the collector has welcomed every agent on the call it has open."""
+    await wait_until_async(
+        lambda: processes.now().connected == load.agents, within_s=CONNECTED_S, every_s=0.5, what="all agents connected"
+    )
 
 
 def table(measured: list[Measured]) -> str:
@@ -136,26 +146,28 @@ async def test_points_per_cpu_second_at_100_1000_and_10000_agents(tmp_path: Path
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_ten_thousand_agents_come_back_after_a_restart(tmp_path: Path) -> None:
-    load = Load(10_000, 10.0, 1, seconds=120.0)
+    load = Load(10_000, 10.0, 1)
 
     with Collector(tmp_path) as collector:
         processes = LoadProcesses(load.arguments(collector))
         await processes.start()
         try:
-            await wait_until_async(lambda: processes.now().connected == 10_000, within_s=60, what="all connected")
-            acked = processes.now().tally.points_acked
+            await all_connected(processes, load)
+            welcomes = processes.now().tally.welcomes
             await asyncio.to_thread(collector.restart)
             restarted = time.monotonic()
-            await wait_until_async(lambda: processes.now().connected < 10_000, within_s=20, what="some were away")
-            await wait_until_async(lambda: processes.now().connected == 10_000, within_s=60, what="all back")
-            back_s = time.monotonic() - restarted
-            await wait_until_async(lambda: processes.now().unacked < 1000, within_s=60, what="the backlog gone")
+            await wait_until_async(
+                lambda: processes.now().tally.welcomes >= welcomes + load.agents, within_s=CONNECTED_S, what="all back"
+            )
+            await all_connected(processes, load)
+            back_s, cpu_s = time.monotonic() - restarted, collector.usage().cpu_s
+            await wait_until_async(lambda: processes.now().unacked < 1000, within_s=120, what="the backlog gone")
             figures = summary(processes.now(), load.agents, processes.now().at_s)
         finally:
             processes.kill()
 
-    print(f"\n10,000 agents connected again {back_s:.1f} s after the collector was back: {figures['closed']}")
-    assert figures["points_acked"] > acked
+    print(f"\n10,000 agents connected again after {back_s:.1f} s, {cpu_s:.1f} s of the collector's processor time")
+    print(f"why calls ended: {figures['closed']}")
     assert figures["batches_refused"] == 0

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import json
+import signal
 import sys
 import time
 from array import array
@@ -70,13 +72,21 @@ def settings_of(args: argparse.Namespace) -> LoadSettings:
 
 
 async def work(args: argparse.Namespace) -> None:
-    """A load process: one JSON line a second about its own fleet, the last one with latencies."""
+    """A load process: one JSON line a second about its own fleet, the last one with latencies.
+
+    SIGUSR1 forgets the latencies so far, SIGTERM ends it before its time.
+    """
     fleet = Fleet(settings_of(args))
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    loop.add_signal_handler(signal.SIGUSR1, fleet.tally.forget_latencies)
     gc.freeze()
     fleet.start()
     end = time.monotonic() + args.seconds
-    while (left := end - time.monotonic()) > 0:
-        await asyncio.sleep(min(1.0, left))
+    while (left := end - time.monotonic()) > 0 and not ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), min(1.0, left))
         _print_moment(fleet, latencies=False)
     _print_moment(fleet, latencies=True)
     await fleet.stop()
@@ -131,6 +141,12 @@ class LoadProcesses:
         codes = [await process.wait() for process in self._processes]
         if any(codes):
             raise RuntimeError(f"load processes ended with {codes}")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to all that still run; see `work`."""
+        for process in self._processes:
+            if process.returncode is None:
+                process.send_signal(number)
 
     def kill(self) -> None:
         """Ends those that still run."""

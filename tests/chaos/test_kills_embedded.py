@@ -11,7 +11,7 @@ from tests.support.ordeal import HASTY, Ordeal, undergo
 
 @pytest.mark.timeout(300)
 def test_fifty_thousand_points_survive_kills_of_agents_and_collector(tmp_path: Path) -> None:
-    outcome = undergo(Ordeal(points=50_000, kills=20), tmp_path)
+    outcome = undergo(Ordeal(points=50_000, kills=16), tmp_path)
 
     assert outcome.verdict.clean, str(outcome)
     assert outcome.kills["collector"] >= 4
@@ -19,7 +19,7 @@ def test_fifty_thousand_points_survive_kills_of_agents_and_collector(tmp_path: P
 
 @pytest.mark.timeout(300)
 def test_a_collector_that_acknowledges_before_it_commits_is_found_out(tmp_path: Path) -> None:
-    outcome = undergo(Ordeal(points=1, kills=6, agents=1, interval_ms=50, program=HASTY), tmp_path)
+    outcome = undergo(Ordeal(points=1, kills=4, agents=1, interval_ms=50, program=HASTY), tmp_path)
 
     assert outcome.verdict.lost > 0, f"the negative control found nothing: {outcome}"
 

@@ -68,6 +68,10 @@ class Tally:
         """Of the time from the last sending to the acknowledgement; NaN when nothing was acknowledged."""
         return float(np.quantile(np.array(self.ack_s), share)) if self.ack_s else float("nan")
 
+    def forget_latencies(self) -> None:
+        """Latencies are those from now on."""
+        self.ack_s, self.delivery_s = array("d"), array("d")
+
     def add(self, other: Tally) -> None:
         """Takes over the figures of another process's fleet."""
         for name in self.__slots__:

@@ -23,7 +23,7 @@ from tests.support.values import host_series
 
 LONGEST_GAP_MS = 2_500
 """Between samples that are taken every second: a second, and what a busy machine adds; outages here are longer."""
-OUTAGE_S = 4.0
+OUTAGE_S = 3.5
 
 
 def times(store: StoreReader, host: str) -> Times:
@@ -97,9 +97,9 @@ def test_influxd_away_and_the_agent_killed_meanwhile_leaves_no_gap_but_its_resta
 
 
 @pytest.mark.timeout(180)
-async def test_three_hundred_agents_are_back_after_a_kill_of_the_collector_and_lose_nothing(tmp_path: Path) -> None:
+async def test_a_hundred_agents_are_back_after_a_kill_of_the_collector_and_lose_nothing(tmp_path: Path) -> None:
     with Collector(tmp_path, NO_LIMITS) as collector:
-        fleet = Fleet(LoadSettings(port=collector.port, agents=300, interval_s=1.0, batches=20, max_backoff_s=4.0))
+        fleet = Fleet(LoadSettings(port=collector.port, agents=100, interval_s=0.5, batches=20, max_backoff_s=2.0))
         fleet.start()
         await fleet.all_connected()
 
@@ -112,8 +112,8 @@ async def test_three_hundred_agents_are_back_after_a_kill_of_the_collector_and_l
     with reopened(collector, {}) as store:
         verdict = judge(store, [ledger_of(agent) for agent in fleet.agents], host_series())
     assert verdict.clean, str(verdict)
-    assert verdict.accepted == 300 * 20 * 150
-    assert fleet.tally.connects >= 600
+    assert verdict.accepted == 100 * 20 * 150
+    assert fleet.tally.connects >= 200
 
 
 async def test_a_collector_that_is_stopped_sends_its_agents_away_in_order(tmp_path: Path) -> None:
