@@ -191,6 +191,20 @@ def test_kill_9_takes_the_agent_along(tmp_path: Path) -> None:
         up.close()
 
 
+def test_an_agent_that_hangs_does_not_keep_the_others_from_stopping(tmp_path: Path) -> None:
+    up = Up(tmp_path)
+    try:
+        up.start()
+        for agent in wait_until(up.agents, what="the local agent"):
+            os.kill(agent, signal.SIGSTOP)
+        took_s = stopped_by(up, signal.SIGTERM)
+    finally:
+        up.close()
+
+    assert took_s < STOP_S
+    assert "was killed" in up.log
+
+
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     up = Up(tmp_path)
     agents: list[int] = []
