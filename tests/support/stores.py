@@ -185,4 +185,3 @@ ENGINES: dict[str, OpenStore] = {
 }
 if "INFLUX2_URL" in os.environ:
     ENGINES["influx2"] = _influx2
-
