@@ -50,6 +50,7 @@ async def fill_again_and_again(folder: Path, cycles: int) -> None:
 
         with reopened(collector, {}) as store:
             verdict = await asyncio.to_thread(judge, store, [ledger_of(agent) for agent in fleet.agents], host_series())
+    print(f"\n{cycles} full disks under the embedded store: {verdict}")
     assert verdict.clean, str(verdict)
     assert fleet.tally.batches_refused == 0
 

@@ -77,6 +77,7 @@ async def all_suffer(folder: Path, rounds: int, rows: int) -> None:
         with reopened(collector, {}) as store:
             for line in lines:
                 verdict = judge(store, [line.agent.ledger()], host_series())
+                print(f"\n{line.fault.kind}, {line.proxy.done[line.fault.kind]} times: {verdict}")
                 assert verdict.clean, f"{line.fault.kind}: {verdict}\n{line.agent.log[-3000:]}"
 
 

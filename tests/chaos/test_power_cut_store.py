@@ -83,7 +83,10 @@ async def test_a_collector_that_acknowledges_before_it_commits_is_found_out(tmp_
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 async def test_two_hundred_power_cuts_lose_no_acknowledged_point(tmp_path: Path) -> None:
-    verdict = await cut_again_and_again(tmp_path, 200)
+    accepted = 0
+    for store in range(10):
+        verdict = await cut_again_and_again(tmp_path / str(store), 20)
+        assert verdict.clean, str(verdict)
+        accepted += verdict.accepted
 
-    print(f"\n{verdict}")
-    assert verdict.clean, str(verdict)
+    print(f"\n200 power cuts under embedded stores: {accepted:,} points acknowledged, 0 lost")

@@ -118,7 +118,7 @@ async def test_a_hundred_agents_are_back_after_a_kill_of_the_collector_and_lose_
 
 async def test_a_collector_that_is_stopped_sends_its_agents_away_in_order(tmp_path: Path) -> None:
     with Collector(tmp_path) as collector:
-        fleet = Fleet(LoadSettings(port=collector.port, agents=20, interval_s=0.5, batches=12))
+        fleet = Fleet(LoadSettings(port=collector.port, agents=20, interval_s=0.5, batches=12, max_backoff_s=1.0))
         fleet.start()
         await fleet.all_connected()
 
