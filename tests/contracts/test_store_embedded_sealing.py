@@ -266,6 +266,19 @@ def test_the_files_of_a_closed_day_become_one(place: Place) -> None:
         assert names(store) == sorted(file.path for file in store.state.layout.all_files())
 
 
+def test_files_of_a_day_and_of_ten_days_are_brought_together_one_after_the_other(place: Place) -> None:
+    rows = samples(T0, T0 + 2 * HOUR, step=MIN)
+    with closing(place.open(keep_raw_s=100 * 86400.0)) as store:
+        store.write([frame("app", rows)])
+        place.seal(store)
+
+        for _ in range(3):
+            store.maintenance.run(T0 + 40 * 24 * HOUR)
+
+        assert [len(files(store, tier)) for tier in Tier] == [2, 0, 1, 1]
+        check(store, rows)
+
+
 def test_each_tier_is_dropped_when_it_is_too_old(place: Place) -> None:
     settings = {"keep_raw_s": 86400.0, "keep_1m_s": 2 * 86400.0, "keep_5m_s": 3 * 86400.0, "keep_1h_s": 4 * 86400.0}
     with closing(place.open(**settings)) as store:

@@ -49,6 +49,17 @@ def acceptable(frame: Frame, known: Mapping[str, Field], max_fields: int, refuse
     return _with_fields(kept, known)
 
 
+def is_plain(frame: Frame, known: Mapping[str, Field]) -> bool:
+    """Whether every row has a number for every field, and all fields are known: then there is nothing to look at."""
+    if frame.time.min() < 0 or frame.time.max() >= _LAST_MS:
+        return False
+    for name, column in frame.fields.items():
+        field = known.get(name)
+        if field is None or field.text or column.dtype == object or not np.isfinite(column).all():
+            return False
+    return bool(frame.fields)
+
+
 def _problems(frame: Frame, known: Mapping[str, Field], max_fields: int) -> Iterator[tuple[Mask, str]]:
     if len(frame) and (frame.time.min() < 0 or frame.time.max() >= _LAST_MS):
         yield (frame.time < 0) | (frame.time >= _LAST_MS), "time is not between the years 1970 and 10000"

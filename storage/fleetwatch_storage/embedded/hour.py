@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,18 +75,22 @@ class Hour:
     def _files(self, tier: Tier, part: int, times: tuple[int, int]) -> list[SealedFile]:
         return [file for file in self._view.files_between(tier, self._measurement.id, *times) if file.slice == part]
 
-    def _fields(self, view: Layout, part: int, times: tuple[int, int]) -> list[Field]:
-        """The fields that have a value there."""
+    def _fields(self, view: Layout, part: int, times: tuple[int, int], before_ms: int = 0) -> dict[Field, bool]:
+        """The fields that have a value there, and whether every sample has them, those a bit before included."""
         every = list(self._measurement.fields.values())
-        counts = ", ".join(f"count({field.column}) > 0" for field in every)
-        statement = f"SELECT {counts} FROM ({self._samples(view, part, times, every)})"
-        row = self._connection.execute(statement).fetchone() or ()
-        return [field for field, there in zip(every, row, strict=True) if there]
+        tests = ", ".join(
+            f"count({field.column}) FILTER (WHERE ts >= {times[0]}) > 0, count({field.column}) = count(*)"
+            for field in every
+        )
+        samples = self._samples(view, part, (times[0] - before_ms, times[1]), every)
+        row = self._connection.execute(f"SELECT {tests} FROM ({samples})").fetchone() or ()
+        found = zip(every, row[::2], row[1::2], strict=True)
+        return {field: complete for field, there, complete in found if there}
 
-    def _samples(self, view: Layout, part: int, times: tuple[int, int], fields: list[Field]) -> str:
+    def _samples(self, view: Layout, part: int, times: tuple[int, int], fields: Iterable[Field]) -> str:
         selection = Selection(np.empty(0, np.int32), bounds=(part * SLICE_HOSTS, (part + 1) * SLICE_HOSTS))
         sources = Sources(self._folder, view, self._measurement.id, selection)
-        return f"SELECT * FROM ({union(sources.raw(Part(Tier.RAW, [times]), fields))})"
+        return f"SELECT * FROM ({union(sources.raw(Part(Tier.RAW, [times]), list(fields)))})"
 
     def _write(self, statement: str, tier: Tier, part: int, times: tuple[int, int]) -> SealedFile:
         place = (tier, self._measurement.id, part)
@@ -97,10 +101,11 @@ class Hour:
         following = self._files(Tier.RAW, part, (self._start + HOUR_MS, self._start + 2 * HOUR_MS))
         times = (self._start, self._start + HOUR_MS * (2 if following else 1))
         made_anew = [times] if again else [(self._start + HOUR_MS, times[1])]
-        numbers = [field for field in self._fields(view, part, times) if not field.text]
-        columns = [Column(field, kept(self._measurement, field)) for field in numbers]
+        found = self._fields(view, part, times, LOOKBACK_MS)
+        columns = [Column(one, kept(self._measurement, one), full) for one, full in found.items() if not one.text]
         if not columns:
             return
+        numbers = [column.field for column in columns]
         samples = self._samples(view, part, (times[0] - LOOKBACK_MS, times[1]), numbers)
         statement = rollups.of_samples(samples, columns, Tier.MINUTE.width_ms, times[0])
         for tier in ROLL_UPS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -100,6 +100,11 @@ class Layout:
         return [
             one for one in self.files.get((tier, measurement), ()) if one.start_ms < end_ms and one.end_ms > start_ms
         ]
+
+    def has(self, files: Sequence[SealedFile]) -> bool:
+        """Whether these files of one tier and measurement are all part of it."""
+        there = {one.path for one in self.files.get((files[0].tier, files[0].measurement), ())}
+        return all(file.path in there for file in files)
 
     def tables(self) -> list[HotTable]:
         """All hot tables."""

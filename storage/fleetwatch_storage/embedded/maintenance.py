@@ -126,7 +126,8 @@ class Maintenance:
                 self._named = counts
 
     def _compact(self, group: list[SealedFile]) -> None:
-        if self._stop.is_set():
+        """Makes one file of several, unless some became part of another meanwhile: then it is the next time's turn."""
+        if self._stop.is_set() or not self._state.layout.has(group):
             return
         began = time.monotonic()
         first = group[0]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fleetwatch_storage.embedded.layout import Layout, SealedFile, Tier
 from fleetwatch_storage.embedded.settings import EmbeddedSettings
 
-BYTES_PER_POINT: Mapping[Tier, float] = {Tier.RAW: 1.15, Tier.MINUTE: 0.52, Tier.FIVE_MINUTES: 0.13, Tier.HOUR: 0.02}
+BYTES_PER_POINT: Mapping[Tier, float] = {Tier.RAW: 1.2, Tier.MINUTE: 0.55, Tier.FIVE_MINUTES: 0.13, Tier.HOUR: 0.02}
 """Measured with tests/benchmarks/bench_store.py, per point taken; `HOT_BYTES_PER_POINT` before sealing."""
 
 HOT_BYTES_PER_POINT = 3.7

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fleetwatch_storage.embedded.names import Field
 from fleetwatch_storage.embedded.rows import Places, Rows
 from fleetwatch_storage.frames import Numbers, Times
+from fleetwatch_storage.reduce import is_present
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
@@ -34,12 +35,15 @@ class Found:
 
 
 class Ring:
-    """Rows of `size` series. Of text fields only the last value is kept, as texts take much memory."""
+    """Rows of `size` series. Of text fields only the last value is kept, as texts take much memory.
+
+    Arrays are (depth, capacity): series that send together lie together, which makes writing several times faster.
+    """
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
         self.size = 0
-        self._time: Times = np.full((0, depth), _NEVER, np.int64)
+        self._time: Times = np.full((depth, 0), _NEVER, np.int64)
         self._slot: Places = np.zeros(0, np.int64)
         self._since: Times = np.zeros(0, np.int64)
         self._numbers: dict[Field, Numbers] = {}
@@ -53,34 +57,47 @@ class Ring:
     def resize(self, size: int) -> None:
         """Adds series without rows, or takes back those added last."""
         self.size = size
-        if size > len(self._time):
-            self._reserve(max(size, 2 * len(self._time)) - len(self._time))
+        capacity = self._time.shape[1]
+        if size > capacity:
+            self._reserve(max(size, 2 * capacity) - capacity)
 
     def _reserve(self, more: int) -> None:
-        self._time = np.concatenate([self._time, np.full((more, self.depth), _NEVER, np.int64)])
+        absent = np.full((self.depth, more), np.nan)
+        self._time = np.concatenate([self._time, np.full((self.depth, more), _NEVER, np.int64)], axis=1)
         self._slot = np.concatenate([self._slot, np.zeros(more, np.int64)])
         self._since = np.concatenate([self._since, np.zeros(more, np.int64)])
-        absent, nothing = np.full((more, self.depth), np.nan), np.full(more, None, np.object_)
-        self._numbers = {field: np.concatenate([column, absent]) for field, column in self._numbers.items()}
-        self._texts = {field: np.concatenate([column, nothing]) for field, column in self._texts.items()}
+        for field, column in self._numbers.items():
+            self._numbers[field] = np.concatenate([column, absent], axis=1)
+        for field, texts in self._texts.items():
+            self._texts[field] = np.concatenate([texts, np.full(more, None, np.object_)])
 
     def deepened(self, depth: int) -> Ring:
         """The same series and their newest rows in rings of another depth."""
-        other = Ring(depth)
+        other, every = Ring(depth), np.arange(self.size)
         other.resize(self.size)
-        kept = min(depth, self.depth)
-        back = (self._slot[: self.size, None] + np.arange(self.depth - kept, self.depth)) % self.depth
-        other._time[: self.size, :kept] = np.take_along_axis(self._time[: self.size], back, 1)
-        other._slot[: self.size] = kept % depth
         other._since[: self.size] = self._since[: self.size]
-        if kept < self.depth:
-            dropped = (self._slot[: self.size, None] + np.arange(self.depth - kept)) % self.depth
-            other.missed(np.arange(self.size), np.take_along_axis(self._time[: self.size], dropped, 1).max(1))
-        for field, column in self._numbers.items():
-            other._column(field)[: self.size, :kept] = np.take_along_axis(column[: self.size], back, 1)
         for field, texts in self._texts.items():
             other._text(field)[: self.size] = texts[: self.size]
+        kept = min(depth, self.depth)
+        newest = self._places(every, kept).T
+        other._time[:kept, : self.size] = self._time.reshape(-1)[newest]
+        other._slot[: self.size] = kept % depth
+        for field, column in self._numbers.items():
+            other._column(field)[:kept, : self.size] = column.reshape(-1)[newest]
+        if kept < self.depth:
+            dropped = self._time.reshape(-1)[self._places(every, self.depth)[:, : self.depth - kept]]
+            other.missed(every, dropped.max(axis=1))
         return other
+
+    def _places(self, series: Places, rows: int) -> Places:
+        """Where the newest rows of each series are (n, rows), the oldest first, in arrays made flat."""
+        turned = (self._slot[series][:, None] + np.arange(self.depth - rows, self.depth)) % self.depth
+        places: Places = turned * self._time.shape[1] + series[:, None]
+        return places
+
+    def _last_places(self, series: Places) -> Places:
+        places: Places = (self._slot[series] - 1) % self.depth * self._time.shape[1] + series
+        return places
 
     def missed(self, series: Places, ts: Times) -> None:
         """Rows of these times are not in the rings."""
@@ -89,9 +106,10 @@ class Ring:
     def append(self, rows: Rows, series: Places) -> None:
         """One row for each of these series, newer than its last."""
         slot = self._slot[series]
-        place = series * self.depth + slot
-        self._since[series] = np.maximum(self._since[series], self._time.reshape(-1)[place] + 1)
-        self._time.reshape(-1)[place] = rows.ts
+        place = slot * self._time.shape[1] + series
+        time = self._time.reshape(-1)
+        self._since[series] = np.maximum(self._since[series], time[place] + 1)
+        time[place] = rows.ts
         for field, column in rows.fields.items():
             if field.text:
                 self._text(field)[series] = column
@@ -105,13 +123,12 @@ class Ring:
 
     def amend(self, rows: Rows, series: Places) -> None:
         """One row for each of these series that goes into its last: present fields win."""
-        place = series * self.depth + (self._slot[series] - 1) % self.depth
+        place = self._last_places(series)
         for field, column in rows.fields.items():
+            there = np.flatnonzero(is_present(column))
             if field.text:
-                there = np.flatnonzero(column != None)  # noqa: E711 - elementwise
                 self._text(field)[series[there]] = column[there]
             else:
-                there = np.flatnonzero(~np.isnan(column))
                 self._column(field).reshape(-1)[place[there]] = column[there]
 
     def _column(self, field: Field) -> Numbers:
@@ -121,12 +138,12 @@ class Ring:
 
     def _text(self, field: Field) -> npt.NDArray[np.object_]:
         if field not in self._texts:
-            self._texts[field] = np.full(len(self._time), None, np.object_)
+            self._texts[field] = np.full(self._time.shape[1], None, np.object_)
         return self._texts[field]
 
     def last(self, series: Places) -> dict[Field, npt.NDArray[Any]]:
         """The values of the last row of these series."""
-        place = series * self.depth + (self._slot[series] - 1) % self.depth
+        place = self._last_places(series)
         numbers = {field: column.reshape(-1)[place] for field, column in self._numbers.items()}
         return {**numbers, **{field: column[series] for field, column in self._texts.items()}}
 
@@ -154,11 +171,10 @@ class Ring:
 
     def _newest(self, series: Places, rows: int, fields: list[Field]) -> tuple[Times, list[Numbers | None]]:
         """Times and values (n, rows) of the newest rows of each series, the oldest first."""
-        turned = (self._slot[series][:, None] + np.arange(self.depth - rows, self.depth)) % self.depth
-        turned += series[:, None] * self.depth
+        places = self._places(series, rows)
         numbers = [self._numbers.get(field) for field in fields]
-        values = [None if column is None else column.reshape(-1)[turned] for column in numbers]
-        return self._time.reshape(-1)[turned], values
+        values = [None if column is None else column.reshape(-1)[places] for column in numbers]
+        return self._time.reshape(-1)[places], values
 
 
 def _have_one_before(sure: Mask, later: Mask, columns: Sequence[Numbers | None]) -> Mask:

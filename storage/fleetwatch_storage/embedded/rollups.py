@@ -20,10 +20,11 @@ _KEYS = ", ".join(KEYS)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A field and what is kept of it."""
+    """A field, what is kept of it, and whether every sample has it."""
 
     field: Field
     kept: Kept
+    complete: bool
 
     @property
     def plain(self) -> list[str]:
@@ -36,12 +37,8 @@ class Column:
 
 def of_samples(samples: str, columns: Sequence[Column], width_ms: int, start_ms: int) -> str:
     """Rows of a width from a relation of samples; those before `start_ms` only serve as the sample before."""
-    counters = [column.field.column for column in columns if column.kept.increase]
-    before = "".join(
-        f", {f} - lag({f} IGNORE NULLS) OVER w AS d_{f}, "
-        f"ts - lag(CASE WHEN {f} IS NOT NULL THEN ts END IGNORE NULLS) OVER w AS t_{f}"
-        for f in counters
-    )
+    counters = [column for column in columns if column.kept.increase]
+    before = "".join(f", {sql}" for column in counters for sql in _since_before(column))
     window = " WINDOW w AS (PARTITION BY host_id, inst_id ORDER BY ts)" if counters else ""
     values = [sql for column in columns for sql in _of_samples(column)]
     return (
@@ -49,6 +46,15 @@ def of_samples(samples: str, columns: Sequence[Column], width_ms: int, start_ms:
         f"FROM (SELECT *{before} FROM ({samples}){window}) rows "
         f"WHERE rows.ts >= {start_ms} GROUP BY rows.ts - rows.ts % {width_ms}, host_id, inst_id"
     )
+
+
+def _since_before(column: Column) -> tuple[str, str]:
+    """How much the field changed since the last sample that has it, and in which time."""
+    f = column.field.column
+    if column.complete:
+        return f"{f} - lag({f}) OVER w AS d_{f}", f"ts - lag(ts) OVER w AS t_{f}"
+    had = f"CASE WHEN {f} IS NOT NULL THEN ts END"
+    return f"{f} - lag({f} IGNORE NULLS) OVER w AS d_{f}", f"ts - lag({had} IGNORE NULLS) OVER w AS t_{f}"
 
 
 def _of_samples(column: Column) -> list[str]:

@@ -11,7 +11,7 @@ from duckdb import DuckDBPyConnection
 
 from fleetwatch_storage.embedded import hot, window
 from fleetwatch_storage.embedded import rows as row_blocks
-from fleetwatch_storage.embedded.checks import Refused, acceptable
+from fleetwatch_storage.embedded.checks import Refused, acceptable, is_plain
 from fleetwatch_storage.embedded.database import insert
 from fleetwatch_storage.embedded.names import Measurement
 from fleetwatch_storage.embedded.rows import Places, Rows
@@ -20,7 +20,6 @@ from fleetwatch_storage.embedded.settings import EmbeddedSettings
 from fleetwatch_storage.embedded.state import State
 from fleetwatch_storage.errors import WriteRejected
 from fleetwatch_storage.frames import Codes, Frame
-from fleetwatch_storage.reduce import is_present
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,7 @@ class Write:
         self._refused = Refused()
         self._new_series: list[tuple[Measurement, Codes, Codes]] = []
         self._layout = state.layout
+        self._points = 0
 
     def run(self, connection: DuckDBPyConnection, frames: Sequence[Frame], now_ms: int) -> None:
         """Stores all rows in one transaction.
@@ -83,7 +83,11 @@ class Write:
 
     def _rows(self, frame: Frame, measurement: Measurement) -> tuple[Rows, Places]:
         names = self._state.names
-        frame = acceptable(frame, measurement.fields, self._settings.store_max_fields, self._refused)
+        plain = is_plain(frame, measurement.fields)
+        frame = (
+            frame if plain else acceptable(frame, measurement.fields, self._settings.store_max_fields, self._refused)
+        )
+        self._points += _points(frame, plain=plain)
         rows = Rows(
             frame.time,
             names.host_codes(frame.hosts)[frame.host],
@@ -153,6 +157,7 @@ class Write:
     def _publish(self, blocks: list[_Block], now_ms: int) -> None:
         state = self._state
         state.names.keep()
+        state.points += self._points
         before, state.layout = state.layout, self._layout
         with state.memory:
             for block in blocks:
@@ -160,9 +165,12 @@ class Write:
             if self._new_series or self._layout is not before:
                 window.fit(state.series.values(), self._settings.store_window_bytes)
         for block in blocks:
-            state.points += sum(int(np.count_nonzero(is_present(column))) for column in block.rows.fields.values())
             for hour_ms in row_blocks.hours(block.rows.ts):
                 state.touched_ms[block.measurement.id, hour_ms] = now_ms
+
+
+def _points(frame: Frame, *, plain: bool) -> int:
+    return len(frame) * len(frame.fields) if plain else frame.points
 
 
 def roll_back(connection: DuckDBPyConnection) -> None:
