@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from fleetwatch_storage.embedded import EmbeddedStore
 from fleetwatch_storage.embedded.layout import Tier
 from fleetwatch_storage.embedded.sealing import Sealer
+from fleetwatch_storage.errors import StoreUnavailable
 from fleetwatch_storage.query import Matcher, Op, Query, Transform
 
 from tests.support.embedded import HOUR, MIN, Clock, Place, S, dies_at, in_child
@@ -323,9 +326,6 @@ def test_the_maintenance_thread_seals_by_itself_and_stops_with_the_store(place: 
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    import threading
-    import time
-
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -435,3 +435,75 @@ def _unmerged(files: Any, tables: Any, fields: Any, where: str, store: EmbeddedS
     columns = ", ".join(["ts", "host_id", "inst_id", *(field.column for field in fields)])
     relations = [table.name for table in tables] + ([parquet(store.path, files)] if files else [])
     return " UNION ALL ".join(f"SELECT {columns} FROM {one} WHERE {where}" for one in relations)
+
+
+def test_readers_never_see_a_gap_or_a_double_while_rows_are_written_and_sealed(place: Place) -> None:
+    """Three readers ask for everything while a writer adds an hour at a time and another thread seals."""
+    failures: list[str] = []
+    done, acked = threading.Event(), [0]
+    count = query(
+        fields=("n",), step_ms=HOUR, aggregates=("count",), group_by=(), group_aggregate="sum", end_ms=T0 + 60 * HOUR
+    )
+    every = query(fields=("n",), end_ms=T0 + 60 * HOUR)
+    with closing(place.open(seal_lateness_s=0.0, store_window_bytes=0)) as store:
+
+        def guarded(work: Callable[[], None]) -> None:
+            try:
+                while not done.is_set():
+                    work()
+            except Exception as error:
+                failures.append(repr(error))
+
+        def read() -> None:
+            for one, total in ((count, lambda answer: answer.fields["n"].sum()), (every, len)):
+                before = acked[0]
+                seen = total(store.read(one))
+                if not before <= seen <= acked[0] + 60:
+                    failures.append(f"{seen} rows seen, {before} to {acked[0]} written")
+
+        threads = [threading.Thread(target=guarded, args=(read,)) for _ in range(3)]
+        threads.append(threading.Thread(target=guarded, args=(lambda: store.maintenance.run(T0 + 60 * HOUR),)))
+        for thread in threads:
+            thread.start()
+        for hour in range(40):
+            store.write([frame("app", [Row("web-1", T0 + hour * HOUR + i * MIN, {"n": 1.0}) for i in range(60)])])
+            acked[0] += 60
+        done.set()
+        for thread in threads:
+            thread.join()
+
+    assert failures == []
+
+
+def test_closing_ends_sealing_and_queries_at_once(place: Place) -> None:
+    began, rows = threading.Event(), samples(T0, T0 + HOUR)
+    with closing(place.open()) as store:
+        store.write([frame("app", rows)])
+    place.clock.now += 3 * HOUR
+    share = {"seal_lateness_s": 0.0, "seal_share": 1e-6}
+    store = place.open(store_maintenance_s=0.01, step=lambda _name: began.set(), **share)
+    with closing(store):
+        assert began.wait(20)
+        started = time.monotonic()
+
+    assert time.monotonic() - started < 5
+    with closing(place.open()) as store:
+        check(store, rows)
+        assert list(store.path.rglob("*.temporary")) == []
+
+
+def test_files_of_a_seal_begun_before_the_store_was_opened_again_are_not_listed(place: Place) -> None:
+    """Opening again removes files nobody lists: listing them afterwards would lose the rows they held."""
+    rows, held = samples(T0, T0 + HOUR), []
+
+    def reopen(name: str) -> None:
+        if name == "before commit":
+            held[0]._recovery._open_again()
+
+    with closing(place.open(step=reopen)) as store:
+        held.append(store)
+        store.write([frame("app", rows)])
+
+        with pytest.raises(StoreUnavailable, match="opened again"):
+            place.seal(store)
+        check(store, rows)

@@ -45,7 +45,7 @@ class Database:
         self._file = file
         self._settings = settings
         self._idle = threading.Condition()
-        self._readers = 0
+        self._readers: list[DuckDBPyConnection] = []
         self._opening = False
         self._root, self.writer = self._open(settings.store_checkpoint_bytes)
 
@@ -71,17 +71,15 @@ class Database:
         """A connection of its own for one read or one piece of background work."""
         with self._idle:
             self._idle.wait_for(lambda: not self._opening)
-            self._readers += 1
-        try:
             cursor = self._root.cursor()
-            try:
-                yield cursor
-            finally:
-                cursor.close()
+            self._readers.append(cursor)
+        try:
+            yield cursor
         finally:
             with self._idle:
-                self._readers -= 1
+                self._readers.remove(cursor)
                 self._idle.notify_all()
+            cursor.close()
 
     def answers(self) -> bool:
         """Whether the database is open and has not failed."""
@@ -106,7 +104,10 @@ class Database:
             self._root, self.writer = self._open(checkpoint_bytes)
 
     def close(self) -> None:
-        """Waits for readers and closes the file; idempotent."""
+        """Ends what readers are doing and closes the file; idempotent."""
+        with self._idle:
+            for reader in self._readers:
+                reader.interrupt()
         with self._alone():
             self._close()
 

@@ -19,7 +19,7 @@ from duckdb import DuckDBPyConnection
 
 from fleetwatch_storage.embedded import faults, fetch
 from fleetwatch_storage.embedded.database import literal
-from fleetwatch_storage.embedded.layout import Tier
+from fleetwatch_storage.embedded.layout import Layout, Tier
 from fleetwatch_storage.embedded.names import Field, Measurement
 from fleetwatch_storage.embedded.plan import Part
 from fleetwatch_storage.embedded.rows import HOUR_MS
@@ -50,16 +50,21 @@ def export_parquet(
     known = store.state.names.measurements
     chosen = [known[name] for name in measurements or sorted(known) if name in known]
     target.mkdir(parents=True, exist_ok=True)
-    days = range(start_ms // _DAY_MS * _DAY_MS, end_ms, _DAY_MS)
-    rows, done = 0, 0
+    rows = 0
     with store.maintenance.lock:
-        for measurement in chosen:
-            for day in days:
-                times = max(start_ms, day), min(end_ms, day + _DAY_MS)
-                rows += _export(store, measurement, times, _file(target, measurement, day))
-                done += 1
-                progress(done, len(chosen) * len(days))
+        pieces = [(one, day) for one in chosen for day in _days(store.state.layout, one, start_ms, end_ms)]
+        for done, (measurement, day) in enumerate(pieces, 1):
+            times = max(start_ms, day), min(end_ms, day + _DAY_MS)
+            rows += _export(store, measurement, times, _file(target, measurement, day))
+            progress(done, len(pieces))
     return rows
+
+
+def _days(layout: Layout, measurement: Measurement, start_ms: int, end_ms: int) -> list[int]:
+    """The days of the range that have samples, by their start."""
+    sealed = {file.start_ms for file in layout.files_between(Tier.RAW, measurement.id, start_ms, end_ms)}
+    hot = {hour for owner, hour in layout.hot if owner == measurement.id and start_ms - HOUR_MS < hour < end_ms}
+    return sorted({hour // _DAY_MS * _DAY_MS for hour in sealed | hot})
 
 
 def _file(target: Path, measurement: Measurement, day_ms: int) -> Path:

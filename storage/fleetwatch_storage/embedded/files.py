@@ -39,11 +39,18 @@ def write(
     start, hours = times[0] // HOUR_MS, (times[1] - times[0]) // HOUR_MS
     path = f"{FOLDER}/{tier}/{measurement}/{start}-{hours}h-s{part}-g{generation}.parquet"
     final = folder / path
-    _make_folders(final.parent, folder)
+    _make_folders(final.parent)
+    rows = _put(connection, statement, final, tier, step)
+    columns = frozenset(columns_of(connection, final))
+    return SealedFile(path, tier, measurement, *times, part, generation, rows, final.stat().st_size, columns)
+
+
+def _put(connection: DuckDBPyConnection, statement: str, final: Path, tier: Tier, step: Step) -> int:
+    """Writes the rows of a statement into a file, whole or not at all; how many they were."""
     temporary = final.with_suffix(".temporary")
     try:
-        copied = connection.execute(f"COPY ({statement}) TO {literal(str(temporary))} ({_OPTIONS}, USE_TMP_FILE false)")
-        rows = _count(copied)
+        options = f"{_OPTIONS}, USE_TMP_FILE false"
+        copied = connection.execute(f"COPY ({statement}) TO {literal(str(temporary))} ({options})").fetchone()
         flush(temporary)
         step(f"{tier} written")
         temporary.rename(final)
@@ -52,13 +59,7 @@ def write(
     except BaseException:
         remove([temporary, final])
         raise
-    columns = frozenset(columns_of(connection, final))
-    return SealedFile(path, tier, measurement, *times, part, generation, rows, final.stat().st_size, columns)
-
-
-def _count(copied: DuckDBPyConnection) -> int:
-    row = copied.fetchone()
-    return int(row[0]) if row else 0
+    return int(copied[0]) if copied else 0
 
 
 def columns_of(connection: DuckDBPyConnection, file: Path) -> list[str]:
@@ -101,9 +102,10 @@ def write_text(path: Path, text: str) -> None:
     flush(path.parent)
 
 
-def _make_folders(folder: Path, root: Path) -> None:
+def _make_folders(folder: Path) -> None:
+    """The folder and those above it, each flushed into the one it is in."""
     if folder.exists():
         return
-    _make_folders(folder.parent, root)
+    _make_folders(folder.parent)
     folder.mkdir(exist_ok=True)
     flush(folder.parent)

@@ -23,6 +23,10 @@ from fleetwatch_storage.embedded.state import State
 _log = structlog.get_logger()
 
 
+class Stopped(Exception):
+    """The store is being closed."""
+
+
 class Maintenance:
     """`run` does everything that is due once; `start` repeats it in a thread. `lock` keeps files as they are."""
 
@@ -66,6 +70,8 @@ class Maintenance:
             try:
                 self.run(self._now_ms())
                 failing = ""
+            except Stopped:
+                return
             except Exception as error:  # noqa: BLE001 - maintenance goes on trying; what failed has changed nothing
                 if str(error) != failing:
                     _log.exception("maintenance_failed")
@@ -75,7 +81,7 @@ class Maintenance:
         """Everything that is due at this time.
 
         Raises:
-            duckdb.Error, OSError: the rest was left for the next time.
+            duckdb.Error, OSError, StoreUnavailable: the rest was left for the next time.
         """
         with self.lock:
             self._drop(retention.expired(self._state.layout, self._settings, now_ms))
@@ -129,7 +135,7 @@ class Maintenance:
         """Makes one file of several, unless some became part of another meanwhile: then it is the next time's turn."""
         if self._stop.is_set() or not self._state.layout.has(group):
             return
-        began = time.monotonic()
+        began, epoch = time.monotonic(), self._state.epoch
         first = group[0]
         place = (first.tier, first.measurement, first.slice)
         times = min(file.start_ms for file in group), max(file.end_ms for file in group)
@@ -137,14 +143,18 @@ class Maintenance:
         with self._database.cursor() as cursor:
             generation = self._state.next_generation()
             new = files.write(cursor, self._folder, statement, place, times, generation, self._step)
-        self._sealer.commit(Change(group, [new]))
+        self._sealer.commit(Change(group, [new]), epoch)
         self._pause(time.monotonic() - began)
 
     def _drop(self, gone: list[SealedFile]) -> None:
         if gone:
-            self._sealer.commit(Change(gone, []))
+            self._sealer.commit(Change(gone, []), self._state.epoch)
 
     def _pause(self, worked_s: float) -> None:
-        """Rests so long that sealing takes no more than its share of a processor."""
-        if self._thread.is_alive():
-            self._stop.wait(worked_s * (1 / self._settings.seal_share - 1))
+        """Rests so long that sealing takes no more than its share of a processor.
+
+        Raises:
+            Stopped: the store is being closed; what was begun is begun again after the next start.
+        """
+        if self._thread.is_alive() and self._stop.wait(worked_s * (1 / self._settings.seal_share - 1)):
+            raise Stopped

@@ -38,17 +38,23 @@ class Ranking(Generic[T]):
 
     def __init__(self, names: Sequence[T]) -> None:
         self._names: Sequence[T] = names
-        self._made: tuple[tuple[T, ...], Codes] = ((), np.empty(0, np.int32))
+        self._taken_back = 0
+        self._made: tuple[tuple[int, int], tuple[T, ...], Codes] = ((0, 0), (), np.empty(0, np.int32))
 
     def now(self) -> tuple[tuple[T, ...], Codes]:
         """The names sorted, and the rank of each id (n,)."""
         names = self._names
-        if len(self._made[0]) != len(names):
-            ids = sorted(range(len(names)), key=names.__getitem__)
+        state, made = (len(names), self._taken_back), self._made
+        if made[0] != state:
+            ids = sorted(range(state[0]), key=names.__getitem__)
             rank = np.empty(len(ids), np.int32)
             rank[ids] = np.arange(len(ids), dtype=np.int32)
-            self._made = (tuple(names[one] for one in ids), rank)
-        return self._made
+            made = self._made = (state, tuple(names[one] for one in ids), rank)
+        return made[1], made[2]
+
+    def taken_back(self) -> None:
+        """Names were removed: as many as before may be others."""
+        self._taken_back += 1
 
 
 @dataclass(slots=True)
@@ -176,8 +182,10 @@ class Names:
         """Takes back what was added since `keep`."""
         for name in reversed(self._new_hosts):
             del self._host_ids[name], self.hosts[-1]
+        self.ranking.taken_back()
         for owner, tags in reversed(self._new_tagsets):
             del owner.tagset_ids[tags], owner.tagsets[-1]
+            owner.ranking.taken_back()
         for owner, one in self._new_fields:
             del owner.fields[one.name]
         for measurement in reversed(self._new_measurements):

@@ -57,6 +57,7 @@ class Recovery:
         state.names, state.layout, state.series = known, found, series
         state.generation = max((file.generation for file in found.all_files()), default=0)
         state.frozen.clear()
+        state.epoch += 1
 
     def before_writing(self) -> None:
         """The caller holds the write lock.

@@ -107,7 +107,7 @@ def _encoded(connection: DuckDBPyConnection, table: str, column: Column, first_c
             "e": f"abs(m{f} * c{f} + {_excess(f)} - s{f}) <= 1e-13 * abs(s{f})",
         }
     if kept.increase:
-        checks |= {"k": f"k{f} = k{first_counter} OR i{f} IS NULL", "t": f"t{f} = t{first_counter} OR i{f} IS NULL"}
+        checks |= {one: f"i{f} IS NULL OR {one}{f} IS NOT DISTINCT FROM {one}{first_counter}" for one in "kt"}
     if not checks:
         return []
     tests = ", ".join(f"coalesce(bool_and({sql}), TRUE)" for sql in checks.values())

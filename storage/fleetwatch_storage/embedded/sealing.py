@@ -14,6 +14,7 @@ from fleetwatch_storage.embedded.hour import Change, Hour
 from fleetwatch_storage.embedded.layout import HotTable, Layout
 from fleetwatch_storage.embedded.state import State
 from fleetwatch_storage.embedded.writing import roll_back
+from fleetwatch_storage.errors import StoreUnavailable
 
 
 class Sealer:
@@ -32,12 +33,13 @@ class Sealer:
         """Seals what an hour's hot tables hold now; rows that come meanwhile go to a new table.
 
         Raises:
-            duckdb.Error, OSError: nothing has changed.
+            duckdb.Error, OSError, StoreUnavailable: nothing has changed.
         """
+        epoch = self._state.epoch
         tables = self._freeze(measurement, hour_ms)
         try:
             if tables:
-                self.commit(self._sealed(measurement, tables))
+                self.commit(self._sealed(measurement, tables), epoch)
         finally:
             with self._state.lock:
                 self._state.frozen.difference_update(table.name for table in tables)
@@ -73,14 +75,21 @@ class Sealer:
         key = (tables[0].measurement, tables[0].hour_ms)
         return replace(now, hot={**now.hot, key: tables})
 
-    def commit(self, change: Change) -> None:
+    def commit(self, change: Change, epoch: int) -> None:
         """Makes the change: from here on readers see the new files. Removes the old ones after.
 
         When this fails nobody knows which files count: they all stay until the store is opened again and looks.
+        `epoch` is the state's when the change was begun.
+
+        Raises:
+            StoreUnavailable: the store was opened again since; nothing has changed.
+            duckdb.Error: as above.
         """
         self._step("before commit")
         state = self._state
         with state.lock:
+            if state.epoch != epoch:
+                raise StoreUnavailable("the store was opened again meanwhile", reason="busy")
             connection = self._database.writer
             connection.execute("BEGIN")
             try:

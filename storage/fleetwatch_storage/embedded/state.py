@@ -15,7 +15,8 @@ class State:
     """Changed only by the holder of `lock`. Readers need no lock for names and layout, `memory` for last rows.
 
     `frozen` names hot tables that are being sealed: they take no more rows. `touched_ms` is when an hour was last
-    written to, by (measurement, hour).
+    written to, by (measurement, hour). `epoch` counts how often all this was
+    read from the database: files written in an earlier one may have been removed since, as left from a crash.
     """
 
     names: Names
@@ -27,6 +28,7 @@ class State:
     touched_ms: dict[tuple[int, int], int] = field(default_factory=dict)
     points: int = 0
     generation: int = 0
+    epoch: int = 0
 
     def next_generation(self) -> int:
         """A number no sealed file has yet; only the sealing thread takes one."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+import numpy.typing as npt
+
 from fleetwatch_storage import reduce
 from fleetwatch_storage.embedded.question import Question
+from fleetwatch_storage.embedded.rows import Places
 from fleetwatch_storage.embedded.series import MOST_ROWS, SeriesTable
 from fleetwatch_storage.embedded.state import State
 from fleetwatch_storage.frames import Frame
@@ -31,7 +35,7 @@ def answer(state: State, question: Question) -> Frame | None:
     query, table = question.query, state.series[question.measurement.id]
     with state.memory:
         every = table.in_order(question.measurement, state.names.ranking)
-        series = every if question.selection.mask is None else every[question.selection.mask[every]]
+        series = _chosen(every, question.selection.mask)
         found = table.ring.between(series, query.start_ms, query.end_ms, reduce.first_needed_ms(query), question.known)
     if found is None:
         return None
@@ -40,3 +44,11 @@ def answer(state: State, question: Question) -> Frame | None:
     rows = table.frame(question.measurement, state.names.ranking, series[found.series], found.time, values)
     changed = reduce.transformed(rows, query.transform, query.start_ms)
     return reduce.stepped(changed, query) if query.step_ms else reduce.with_values(changed)
+
+
+def _chosen(every: Places, mask: npt.NDArray[np.bool_] | None) -> Places:
+    """The series a mask selects, in the order given; series that came after it was made are not among them."""
+    if mask is None:
+        return every
+    known = every[every < len(mask)]
+    return known[mask[known]]

@@ -112,7 +112,8 @@ class Write:
         if len(series) and series.min() < 0:
             room = max(0, self._settings.store_max_series - len(table.known))
             host, inst = table.unknown(rows)
-            table.add(host[:room], inst[:room])
+            with self._state.memory:
+                table.add(host[:room], inst[:room])
             self._new_series.append((measurement, host[:room], inst[:room]))
             series = table.find(rows.keys)
         return series
@@ -150,8 +151,9 @@ class Write:
         return table.name
 
     def _take_back(self) -> None:
-        for measurement, host, _ in reversed(self._new_series):
-            self._state.series[measurement.id].remove_last(len(host))
+        with self._state.memory:
+            for measurement, host, _ in reversed(self._new_series):
+                self._state.series[measurement.id].remove_last(len(host))
         self._state.names.discard()
 
     def _publish(self, blocks: list[_Block], now_ms: int) -> None:
